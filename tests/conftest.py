@@ -1,5 +1,11 @@
-"""What all tests share: small random images, quick settings, places for galleries, and real images where there are some."""
+"""What all tests share: small random images, quick settings, places for galleries, and real images where there are some.
 
+The process that shares the tests out among others loads this file, too, and runs none: nothing heavy is imported above.
+"""
+
+from __future__ import annotations
+
+import atexit
 import functools
 import gc
 import io
@@ -12,23 +18,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # One thread unless said otherwise, here and in the processes that tests start, which must round as this one does.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A process that has run its tests, told of them and cleaned up would take seconds to take apart all that it has loaded.
+    atexit.register(os._exit, 0)
 
 import numpy as np
 import pytest
-import torch
 import typer.main
-from torch import Tensor
 
 from evergallery.cli import main
-from evergallery.data.image_set import ImageSet
-from evergallery.gallery import GalleryStore, Item
-from evergallery.training import Settings
 from evergallery.watching import Watcher
 from servers import collection, directory, postgres, schema
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evergallery.data.image_set import ImageSet
+    from evergallery.gallery import GalleryStore, Item
+    from evergallery.training import Settings
 
 MEMORY = "/dev/shm"
 """Where files lie in memory, in Linux."""
@@ -43,7 +54,6 @@ def room_in_memory() -> int:
         return 0
 
 
-torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # The commands are built from the verbs once for all tests, and not once for each call.
 typer.main.get_command = functools.cache(typer.main.get_command)
 if "TMPDIR" not in os.environ and room_in_memory() > 6 << 30:
@@ -63,12 +73,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
+    """What is made from now on is looked through, but not each time that some hundred objects more are there."""
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +91,8 @@ def _runtime_is_asked_for_by_one_test_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
 def short(**changes: Any) -> Settings:
     """Settings of a run of seconds, in float32 on the CPU."""
+    from evergallery.training import Settings
+
     return Settings.model_validate(
         {"epochs": 2, "batch_size": 16, "precision": "float32", "device": "cpu", "padding": 1, **changes}
     )
@@ -117,6 +130,8 @@ class MessageRecorder(Watcher):
 
 def coloured_images(classes: int = 6, each: int = 12, size: int = 16, seed: int = 0, first: int = 0) -> ImageSet:
     """Images that are easy to tell apart: a colour and a bar for each class, with noise."""
+    from evergallery.data.image_set import ImageSet
+
     draw = np.random.default_rng(seed)
     colours = np.random.default_rng(99).integers(40, 215, (first + classes, 3))[first:]
     labels = np.repeat(np.arange(classes), each)

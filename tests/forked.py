@@ -40,6 +40,14 @@ def forked(said: Path, target: Callable[..., object], *arguments: Any, **environ
     return process
 
 
+def forked_parent(said: Path, target: Callable[..., object], *arguments: Any) -> BaseProcess:
+    """Call a function that starts processes by ``multiprocessing``, in one of its own, which ends them when it is ended."""
+    said.unlink(missing_ok=True)
+    process = CONTEXT.Process(target=_run, args=(said, {}, target, arguments))
+    process.start()
+    return process
+
+
 def script(path: Path, *arguments: Any) -> None:
     """Run a script as Python does; the target of a process of its own."""
     sys.argv = [str(path), *map(str, arguments)]
@@ -68,6 +76,9 @@ def said_by(process: BaseProcess, said: Path, seconds: float = 60) -> str:
     process.join(seconds)
     hangs = process.exitcode is None
     if hangs:
+        # What has started others ends them first.
+        process.terminate()
+        process.join(30)
         process.kill()
         process.join()
     text = said.read_text()

@@ -57,9 +57,7 @@ def test_from_a_file_to_a_search(photos: Path, tmp_path: Path) -> None:
         lower = images.pixels[images.rows][:, 16:]
         assert (images.pixels[images.rows][:, :14] == 90).all(), "nothing was cut off or bent"
         assert lower.std() > 5
-    assert (
-        "32x16 pixels" in evergallery("register", "resnet20", "--no-pretrained", "--size", "32x16", "-w", shop).stdout
-    )
+    assert "32x16 pixels" in evergallery("register", "resnet8", "--no-pretrained", "--size", "32x16", "-w", shop).stdout
     assert as_json("doctor", "-w", shop)["problems"] == []
     message = evergallery("init", tmp_path / "other", "--size", "32y16", expect=2).stderr
     assert "write 224 for a square, or 256x128" in message
@@ -68,7 +66,7 @@ def test_from_a_file_to_a_search(photos: Path, tmp_path: Path) -> None:
 def test_a_rectangle_is_another_space_than_its_square(tmp_path: Path) -> None:
     with Workspace.create(tmp_path / "shop") as space:
         prints = {
-            space.register("resnet20", pretrained=False, size=size).fingerprint for size in (TALL, (16, 32), 32, 16)
+            space.register("resnet8", pretrained=False, size=size).fingerprint for size in (TALL, (16, 32), 32, 16)
         }
     assert len(prints) == 4
 
@@ -77,7 +75,7 @@ def test_an_exported_model_takes_rectangles(tmp_path: Path) -> None:
     for name in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(name)
     with Workspace.create(tmp_path / "shop") as space:
-        first = space.register("resnet20", pretrained=False, size=TALL)
+        first = space.register("resnet8", pretrained=False, size=TALL)
         done = space.export_model(tmp_path / "model.onnx")
         assert done.cosine >= 0.9999
         again = space.register(tmp_path / "model.onnx")
@@ -102,7 +100,7 @@ def test_dual_tuning_sees_pedestrians_as_its_authors_do(photos: Path, tmp_path: 
     assert square.preprocessing(square.plan("paper", 0)).size == 64
     evergallery(
         "benchmark", "mutual-one-task", "--budget", "quick", "--methods", "initial", "--seeds", 1, "--epochs", 1,
-        "--data", photos / "spring", "--size", "32x16", "--fit", "stretch", "--backbone", "resnet20", "--out", tmp_path,
+        "--data", photos / "spring", "--size", "32x16", "--fit", "stretch", "--backbone", "resnet8", "--out", tmp_path,
     )  # fmt: skip
     (directory,) = tmp_path.glob("mutual-one-task-quick@*")
     assert "size=32x16" in directory.name

@@ -21,7 +21,7 @@ import forked
 from conftest import MessageRecorder, coloured_images
 from evaluation_toys import TOYS, make_toy
 from evergallery import Workspace
-from evergallery.benchmark import contenders, job, lineage, protocols, runner
+from evergallery.benchmark import contenders, job, lineage, protocols, report, runner
 from evergallery.benchmark.contenders import BASELINE, BOUND, OWN, Contender, baseline_of
 from evergallery.benchmark.further_tables import evaluated_markdown
 from evergallery.benchmark.job import Experiment
@@ -61,6 +61,18 @@ def test_a_folder_of_images_takes_the_place_of_a_set_that_is_made_on_the_spot(tm
 
 
 @pytest.fixture
+def plots() -> None:
+    """For tests that look at the plots of a table, or at what they are drawn from."""
+
+
+@pytest.fixture(autouse=True)
+def _plots_take_longer_than_the_runs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are drawn for those who ask for them."""
+    if "plots" not in request.fixturenames:
+        monkeypatch.setattr(report, "write_plots", lambda runs, directory: [])
+
+
+@pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """A protocol of three tasks of two classes that runs in seconds, on images in a file."""
     images = coloured_images(classes=6, each=12)
@@ -93,6 +105,7 @@ def results(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 class TestRuns:
+    @pytest.mark.usefixtures("plots")
     def test_every_kind_of_contender(self, tiny: str, tmp_path: Path) -> None:
         directory = run(
             tiny, tmp_path / "out", ["initial", "finetune", "csd", "evergreen", "joint", "procrustes", "csd+drift"]
@@ -197,6 +210,7 @@ class TestRuns:
         with pytest.raises(InputError, match=message):
             run(tiny, tmp_path, methods)
 
+    @pytest.mark.usefixtures("plots")
     @pytest.mark.parametrize("methods", [["initial"], ["procrustes"]])
     def test_a_table_of_few_methods_has_its_plots(self, tiny: str, tmp_path: Path, methods: list[str]) -> None:
         page = write_report(run(tiny, tmp_path, methods))
@@ -507,6 +521,7 @@ class TestChanges:
         images = PROTOCOLS["dual-tuning-images"]
         assert images.tasks_of("paper", "market1501") is images.tasks, "all identities, fewer images"
 
+    @pytest.mark.usefixtures("plots")
     def test_an_old_model_of_all_identities_has_a_bound_too(self, tmp_path: Path) -> None:
         """Nothing is new in the second task but the network."""
         make_published("dukemtmc", tmp_path, classes=4, each=4)
@@ -716,6 +731,7 @@ class TestSplits:
                     watcher=Watcher(),
                 )
 
+    @pytest.mark.usefixtures("plots")
     def test_pairs_templates_and_landmarks_are_measured_beside_the_test_part(self, tiny: str, tmp_path: Path) -> None:
         for name in TOYS:
             make_toy(name, tmp_path)
@@ -950,6 +966,7 @@ def written(tmp_path: Path) -> Callable[..., Path]:
 
 
 class TestTables:
+    @pytest.mark.usefixtures("plots")
     def test_means_spreads_gain_and_price(self, written: Callable[..., Path]) -> None:
         directory = written("a", [fake("csd", 0, 0.5), fake("csd", 1, 0.7), fake("joint", 0, 0.01, 0.9)])
         runs = read_runs(directory)
@@ -1127,6 +1144,7 @@ class TestTables:
         for name in ("results", "claims", "common"):
             sys.modules.pop(name, None)
 
+    @pytest.mark.usefixtures("plots")
     def test_a_long_life_is_told_update_by_update(self, written: Callable[..., Path]) -> None:
         directory = written("long", [long_life("csd", 0, 0.0), long_life("csd", 1, 0.1), long_life("lwf", 0, 0.2)])
         page = write_report(directory).read_text()
@@ -1166,6 +1184,7 @@ class TestTables:
         row = next(line for line in evaluated_markdown(runs).splitlines() if line.startswith("| bct"))
         assert [cell.strip() for cell in row.split("|")][-4:-1] == ["48.0", "54.7", "51.1"]
 
+    @pytest.mark.usefixtures("plots")
     def test_one_update_is_no_way(self, written: Callable[..., Path]) -> None:
         directory = written("short", [fake("csd", 0, 0.5)])
         assert "Update by update" not in write_report(directory).read_text()

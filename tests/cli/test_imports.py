@@ -52,9 +52,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images.pixels[index]).save(path)
     with Workspace.create(folder / "shop", size=16) as shop:
-        shop.register("resnet20", size=16, pretrained=False)
+        shop.register("resnet8", size=16, pretrained=False)
         shop.index(folder / "photos")
-        shop.register("resnet20", size=16, pretrained=False, seed=1)
+        shop.register("resnet8", size=16, pretrained=False, seed=1)
         shop.promote("v2", force=True, why="to go back from")
     return folder / "shop"
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,24 +57,40 @@ def again(shop: Workspace) -> Workspace:
     return Workspace(shop.directory)
 
 
+@dataclass(frozen=True)
+class Template:
+    """What takes seconds to write, and is copied for each test.
+
+    Attributes:
+        shop: a workspace whose v1 is a small network, with a preprocessing that is nobody's default.
+        runnable: that network as the file that a runtime opens.
+        model: that network as a file that may be registered.
+    """
+
+    shop: Path
+    runnable: Path
+    model: Path
+
+
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A workspace whose v1 is a small network, with a preprocessing that is nobody's default; and that network as a file."""
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     folder = tmp_path_factory.mktemp("runtimes")
-    with Workspace.create(folder / "shop", size=16) as space:
-        made = space.register("resnet20", pretrained=False, size=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
-        onnx_export.export_runnable(made.embedder(), made.preprocessing, folder / "network.onnx")
-    return folder / "shop", folder / "network.onnx"
+    made = Template(folder / "shop", folder / "network.onnx", folder / "model.onnx")
+    with Workspace.create(made.shop, size=16) as space:
+        network = space.register("resnet8", pretrained=False, size=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+        onnx_export.export_runnable(network.embedder(), network.preprocessing, made.runnable)
+        space.export_model(made.model)
+    return made
 
 
 @pytest.fixture
-def shop(template: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def shop(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A copy of it, whose network is written in no time."""
     monkeypatch.setenv("EVERGALLERY_RUNTIME", "auto")
     monkeypatch.setattr(trial, "SECONDS", 0.01)
     monkeypatch.setattr(choosing, "has_gpu", lambda: False)
-    monkeypatch.setattr(onnx_export, "export_runnable", lambda *given: shutil.copyfile(template[1], given[-1]))
-    shutil.copytree(template[0], tmp_path / "shop")
+    monkeypatch.setattr(onnx_export, "export_runnable", lambda *given: shutil.copyfile(template.runnable, given[-1]))
+    shutil.copytree(template.shop, tmp_path / "shop")
     with Workspace(tmp_path / "shop") as space:
         yield space
 
@@ -408,9 +425,8 @@ def test_a_workspace_that_cannot_be_written_to_runs_in_torch_and_says_so(
     assert not (shop.directory / "cache" / "runtimes").exists()
 
 
-def test_runtimes_are_not_for_a_foreign_model(shop: Workspace, use: Callable[[str], None], tmp_path: Path) -> None:
-    shop.export_model(tmp_path / "model.onnx")
-    foreign = shop.register(tmp_path / "model.onnx")
+def test_runtimes_are_not_for_a_foreign_model(shop: Workspace, use: Callable[[str], None], template: Template) -> None:
+    foreign = shop.register(template.model)
     use("openvino" if runtimes.is_installed("openvino") else "onnxruntime")
     expected = embedded(shop, noise(2))
     np.testing.assert_allclose(embed_pixels(shop.holdings, noise(2), foreign), expected, atol=2e-5)
@@ -469,11 +485,10 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> type[CudaSession]:
 
 
 @pytest.fixture
-def shop_of_a_file(shop: Workspace, tmp_path: Path) -> Workspace:
+def shop_of_a_file(template: Template, tmp_path: Path) -> Workspace:
     """A workspace in which an ONNX file answers."""
-    shop.export_model(tmp_path / "model.onnx")
     made = Workspace.create(tmp_path / "foreign")
-    made.register(tmp_path / "model.onnx")
+    made.register(template.model)
     return made
 
 

@@ -1,5 +1,8 @@
 """Long rankings: exactly those of a stable sort, however scores are spread and whatever they tie with."""
 
+from dataclasses import dataclass
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from evergallery.retrieval import knn
-from evergallery.retrieval.knn import Exclusion, nearest
+from evergallery.retrieval.knn import Exclusion, Neighbours, nearest
 from evergallery.retrieval.metrics import evaluate
 from evergallery.retrieval.ranking import SAMPLED, StreamingTopK, first, room
 
@@ -64,14 +67,17 @@ def test_a_search_for_many_finds_what_one_for_few_finds(limit: int, monkeypatch:
         assert torch.equal(blocks.scores, whole.scores)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("limit", [2**23, 2**28])
-@pytest.mark.parametrize("kind", ["spread", "many ties", "a sample that misleads", "one row in three misleads"])
-@pytest.mark.parametrize("k", [1, 10, 300])
-def test_many_rankings_are_those_of_one_block_after_the_other(
-    k: int, kind: str, limit: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(knn, "MANY_QUERIES", 64)
+@dataclass(frozen=True)
+class ManyQueries:
+    """Queries (Q, D), what they are searched among (N, D), and what of it is left out, in three ways."""
+
+    queries: torch.Tensor
+    gallery: torch.Tensor
+    exclusions: tuple[Exclusion | None, ...]
+
+
+@cache
+def many_queries(kind: str) -> ManyQueries:
     # Of whole numbers, whose products are exact wherever in a block they are computed.
     draw = torch.Generator().manual_seed(0)
     gallery = torch.randint(-40, 40, (7000, 4), generator=draw).float()
@@ -84,20 +90,36 @@ def test_many_rankings_are_those_of_one_block_after_the_other(
         gallery[::SAMPLED, 0] += 10_000
         queries[:, 0] = torch.where(torch.arange(100) % 3 == 0, 1, 0)
     labels, cameras = (torch.randint(count, (7000,), generator=draw) for count in (3, 2))
+    itself = Exclusion(torch.arange(100))
+    return ManyQueries(queries, gallery, (None, itself, Exclusion(None, labels[:100], labels, cameras[:100], cameras)))
+
+
+@cache
+def one_block_after_the_other(k: int, kind: str) -> list[Neighbours]:
+    """What is found so of many queries, for each of the exclusions."""
+    given = many_queries(kind)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(knn, "LONG", 10**9)
+        patched.setattr(knn, "MANY_ITEMS", 10**9)
+        return [nearest(given.queries, given.gallery, k, exclusion=exclusion) for exclusion in given.exclusions]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("limit", [2**23, 2**28])
+@pytest.mark.parametrize("kind", ["spread", "many ties", "a sample that misleads", "one row in three misleads"])
+@pytest.mark.parametrize("k", [1, 10, 300])
+def test_many_rankings_are_those_of_one_block_after_the_other(
+    k: int, kind: str, limit: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, expected = many_queries(kind), one_block_after_the_other(k, kind)
+    monkeypatch.setattr(knn, "MANY_QUERIES", 64)
+    monkeypatch.setattr(knn, "LONG", 128)
+    monkeypatch.setattr(knn, "MANY_ITEMS", 1000)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        for exclusion in (
-            None,
-            Exclusion(torch.arange(100)),
-            Exclusion(None, labels[:100], labels, cameras[:100], cameras),
-        ):
-            monkeypatch.setattr(knn, "LONG", 10**9)
-            monkeypatch.setattr(knn, "MANY_ITEMS", 10**9)
-            blocks = nearest(queries, gallery, k, exclusion=exclusion)
-            monkeypatch.setattr(knn, "LONG", 128)
-            monkeypatch.setattr(knn, "MANY_ITEMS", 1000)
-            found = nearest(queries, gallery, k, exclusion=exclusion, memory_limit=limit)
+        for exclusion, blocks in zip(given.exclusions, expected, strict=True):
+            found = nearest(given.queries, given.gallery, k, exclusion=exclusion, memory_limit=limit)
             assert torch.equal(blocks.indices, found.indices)
             assert torch.equal(blocks.scores, found.scores)
     finally:

@@ -12,6 +12,7 @@ import torch  # noqa: E402
 from test_laws import ALL, OLD, a_network, learn, new_images, old_and_new_images  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+import evergallery  # noqa: E402
 from evergallery.data.images import Preprocessing  # noqa: E402
 from evergallery.files.tensors import save_tensors  # noqa: E402
 from evergallery.methods import METHODS  # noqa: E402
@@ -71,6 +72,15 @@ def frozen_features(directory: Path, ranks: Ranks | None = None) -> None:
         directory / f"features-{ranks.rank}-of-{ranks.size}.safetensors",
         {**made, "looked at": torch.tensor(sum(looked))},
     )
+
+
+def torchrun(size: int, restarts: int, *words: object) -> None:
+    """Have PyTorch's launcher run a command in so many processes, which begin with what this one has loaded."""
+    from torch.distributed.run import main
+
+    program = str(Path(evergallery.__file__).with_name("__main__.py"))
+    ranks = ("--standalone", f"--nproc-per-node={size}", f"--max-restarts={restarts}")
+    main([*ranks, "--start-method=fork", "--run-path", program, *map(str, words)])
 
 
 def embeddings() -> dict[str, Tensor]:

@@ -3,9 +3,7 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -21,18 +19,10 @@ from evergallery.methods import METHODS
 from evergallery.network.batch_norm import normalise_together
 from evergallery.network.ranks import Ranks, launched, together
 from evergallery.workspace import Workspace
-from forked import command, forked, said_by
+from forked import command, forked, forked_parent, said_by, until
 
 sys.path.insert(0, str(Path(__file__).parent))
 import ranks_worker
-
-
-def torchrun(size: int, *command: Any, restarts: int = 0) -> subprocess.Popen[str]:
-    launcher = ("torch.distributed.run", "--standalone", f"--nproc-per-node={size}", f"--max-restarts={restarts}")
-    return subprocess.Popen(
-        [sys.executable, "-m", *launcher, *map(str, command)], env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
 
 
 def by_ranks(size: int, directory: Path, target: Callable[..., object], *arguments: Any) -> list[str]:
@@ -45,15 +35,6 @@ def by_ranks(size: int, directory: Path, target: Callable[..., object], *argumen
     said = [said_by(rank, file, 540) for rank, file in zip(ranks, files, strict=True)]
     assert all(rank.exitcode == 0 for rank in ranks), "\n".join(text[-2000:] for text in said)
     return said
-
-
-def ended(process: subprocess.Popen[str], seconds: float) -> str:
-    """What a process has said until its end; one that hangs is ended, with those that it has started."""
-    try:
-        return process.communicate(timeout=seconds)[0]
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        pytest.fail(f"It hangs: {process.communicate()[0][-4000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -191,13 +172,11 @@ def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: P
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     said = by_ranks(2, tmp_path, command, *learning(undisturbed))
     assert [text.count('"name": "v1"') for text in said] == [1, 0], "one rank speaks"
-    process = torchrun(2, "-m", "evergallery", *learning(killed), restarts=1)
-    deadline = time.monotonic() + 120
-    while not list(killed.glob("runs/*/state.json")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process = forked_parent(tmp_path / "said", ranks_worker.torchrun, 2, 1, *learning(killed))
+    until(lambda: process.exitcode is not None or list(killed.glob("runs/*/state.json")), 120)
     os.kill(a_child_of(process.pid), signal.SIGKILL)
-    told = ended(process, 300)
-    assert process.returncode == 0, told[-3000:]
+    told = said_by(process, tmp_path / "said", 300)
+    assert process.exitcode == 0, told[-3000:]
     assert told.count('"name": "v1"') == 1, "one rank speaks"
     weights = []
     for shop in (undisturbed, killed):
@@ -207,7 +186,7 @@ def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: P
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def a_child_of(parent: int) -> int:
+def a_child_of(parent: int | None) -> int:
     """The last of the processes that another has started."""
     started = []
     for path in Path("/proc").glob("[0-9]*/stat"):
