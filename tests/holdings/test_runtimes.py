@@ -1,6 +1,7 @@
 """Runtimes behind the extractor: the vectors of torch, found by a trial that is kept, and never silently something else."""
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -17,6 +18,8 @@ import torch
 
 from conftest import coloured_images, evergallery
 from evergallery import Workspace
+from evergallery.data.images import Preprocessing
+from evergallery.data.streaming import processors
 from evergallery.devices import choosing
 from evergallery.devices.choosing import FEW
 from evergallery.devices.gpu import gpu_trouble
@@ -25,8 +28,10 @@ from evergallery.generations.generation import Generation
 from evergallery.holdings import runtimes as kept
 from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.loaded import EMBEDDERS
-from evergallery.network import Extractor, onnx_export, runtimes, trial
-from evergallery.network.runtimes import OF_FILES, Pixels, Runtime, Vectors, part_size
+from evergallery.network import Embedder, Extractor, onnx_export, runtimes, trial
+from evergallery.network.features import AugmentedViews, FeatureCache
+from evergallery.network.ranks import Ranks
+from evergallery.network.runtimes import OF_FILES, Embed, Pixels, Runtime, Vectors, part_size
 from evergallery.watching import Watcher
 
 pytest.importorskip("onnx")
@@ -276,6 +281,19 @@ def test_threads_that_need_openvino_together_open_it_once(monkeypatch: pytest.Mo
     assert len({id(core.result()) for core in cores}) == 1
 
 
+@pytest.mark.skipif(processors() < 2, reason="a single processor")
+def test_openvino_may_run_on_any_processor(template: tuple[Path, Path]) -> None:
+    """Not on the first one alone, which other processes may keep busy."""
+    pytest.importorskip("openvino")
+    run, pixels, seen = runtimes.of_file("openvino", template[1], 16), noise(part_size(16)), set()
+    with ThreadPoolExecutor(1) as pool:
+        thread = pool.submit(threading.get_native_id).result()
+        looking = pool.submit(lambda: [run(pixels) for _ in range(20)])
+        while not looking.done():
+            seen.add(frozenset(os.sched_getaffinity(thread)))
+    assert seen == {frozenset(os.sched_getaffinity(0))}
+
+
 def test_what_a_trial_found_is_kept(
     shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,6 +400,94 @@ def test_a_runtime_that_fails_later_gives_way_to_torch(
         assert any("not in onnxruntime" in line and "no memory" in line for line in listener.heard)
         assert space.holdings.journal.entries()[-1]["runtime"] == "torch"
         np.testing.assert_allclose(embedded(space, noise(2)), expected, atol=2e-5)
+
+
+def test_features_of_a_frozen_backbone_are_made_by_a_runtime(
+    shop: Workspace, use: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shop.generation("v1")
+    embedder, images, views = made.embedder(), coloured_images(2, 5), AugmentedViews(2)
+    assert isinstance(embedder, Embedder)
+    expected = FeatureCache(tmp_path / "torch", embedder, made.preprocessing).part(images, views)
+    listener, asked = Listener(), []
+
+    def runtime(count: int) -> Embed | None:
+        asked.append(count)
+        return kept.running_backbone(shop.directory, embedder, made.preprocessing, count, listener)
+
+    use("auto")
+    assert runtime(FEW - 1) is None
+    use("onnxruntime")
+    assert runtime(1) is not None
+    # Of what was found there is a file, and the backbone runs in torch no more.
+    monkeypatch.setattr(embedder.backbone, "forward", None)
+    found = FeatureCache(tmp_path / "file", embedder, made.preprocessing, runtime=runtime).part(images, views)
+    assert asked[2:] == [len(images), 2 * len(images)]
+    assert not np.allclose(np.linalg.norm(expected.plain, axis=-1), 1, atol=0.01)
+    np.testing.assert_allclose(found.plain, expected.plain, rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(found.views, expected.views, rtol=2e-3, atol=1e-4)
+    (line,) = [line for line in listener.heard if "finding the fastest runtime" in line]
+    assert "the backbone resnet20" in line
+    use("torch")
+    assert runtime(FEW) is None
+
+
+def test_processes_that_share_images_look_at_them_in_torch(tmp_path: Path, shop: Workspace) -> None:
+    made = shop.generation("v1")
+    embedder = made.embedder()
+    assert isinstance(embedder, Embedder)
+
+    def never(_: int) -> Embed | None:
+        raise AssertionError("two processes may have found different runtimes")
+
+    class Two(Ranks):
+        def agreed(self, value: Any) -> Any:
+            return value
+
+        def total(self, tensor: torch.Tensor) -> torch.Tensor:
+            return tensor
+
+        def wait(self) -> None:
+            pass
+
+    cache = FeatureCache(tmp_path, embedder, made.preprocessing, Two(size=2), never)
+    assert len(cache.plain(coloured_images(1, 2))[0]) == 2
+
+
+def test_a_runtime_that_makes_rows_of_another_length_is_refused() -> None:
+    def longer(factor: float) -> Embed:
+        return lambda pixels: factor * pixels.reshape(len(pixels), -1).astype(np.float32)
+
+    found = trial.tried(longer(1), {"onnxruntime": lambda: longer(1.1)}, Preprocessing(size=8), 2)
+    assert "below 0.9999" in found.refused["onnxruntime"]
+
+
+def test_one_image_goes_to_the_runtime_that_is_fastest_with_one(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def speeds(running: dict[Runtime, Embed], images: Pixels) -> dict[Runtime, float]:
+        return dict.fromkeys(running, 10.0) | {"onnxruntime": 20.0 if len(images) > 1 else 10.5}
+
+    monkeypatch.setattr(trial, "_speeds", speeds)
+    use("onnxruntime")
+    embedded(shop, noise(1))
+    use("auto")
+    part = part_size(16)
+    with again(shop) as space:
+        for count, runtime in ((1, "torch"), (part - 1, "torch"), (part, "onnxruntime")):
+            assert kept.running(space.holdings, space.generation("v1"), count).how["runtime"] == runtime
+    # As earlier versions have written it down.
+    (path,) = (shop.directory / "cache" / "runtimes").glob("*.json")
+    record = json.loads(path.read_text())
+    del record["runtime_of_one"], record["images_per_second_one_by_one"]
+    path.write_text(json.dumps(record))
+    with again(shop) as space:
+        assert kept.running(space.holdings, space.generation("v1"), 1).how["runtime"] == "onnxruntime"
+
+
+def test_onnxruntime_keeps_no_processor_busy_until_the_next_picture_comes() -> None:
+    pytest.importorskip("onnxruntime")
+    assert runtimes.onnxruntime_options().get_session_config_entry("session.force_spinning_stop") == "1"
 
 
 def test_few_images_are_worth_no_trial_and_many_are(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from evergallery.network import Embedder, build_backbone, extraction, features
 from evergallery.network.features import AugmentedViews, FeatureCache, backbone_fingerprint
 from evergallery.network.ranks import Ranks
 from evergallery.network.relatives import unit_features, vectors_between
+from evergallery.network.runtimes import part_size
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 
@@ -241,6 +242,9 @@ def test_views_are_of_the_content(shop: Workspace) -> None:
     whole = views.of(pixels, images.hashes[:6], 1, SIZE)
     part = views.of(pixels[3:], images.hashes[3:6], 1, SIZE)
     assert (whole[3:].int() - part.int()).abs().max() <= 1
+    times = part_size(SIZE) // 6 + 1
+    several = views.of(torch.cat([pixels] * times), images.hashes[:6] * times, 1, SIZE)
+    assert (several.int() - torch.cat([whole] * times).int()).abs().max() <= 1
     assert (whole.int() - pixels.int()).abs().float().mean() > 1
     assert (whole.int() - views.of(pixels, images.hashes[:6], 2, SIZE).int()).abs().float().mean() > 1
 

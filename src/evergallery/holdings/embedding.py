@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import read_pixels
-from evergallery.devices.choosing import device_for
+from evergallery.devices.choosing import FEW, device_for
 from evergallery.errors import InputError
 from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation
@@ -174,6 +174,6 @@ def embed_pixels(holdings: Holdings, images: NDArray[np.uint8], generation: Gene
     """
     if not len(images):
         return np.zeros((0, generation.card.dimension), np.float32)
-    embed = running(holdings, generation, 1)
+    embed = running(holdings, generation, min(len(images), FEW - 1))
     # Copies, since torch takes no array that cannot be written to.
     return np.concatenate([embed(images[start : start + BATCH].copy()) for start in range(0, len(images), BATCH)])

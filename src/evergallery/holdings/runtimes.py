@@ -9,13 +9,14 @@ this processor and these versions of the libraries. Any of it may be deleted at 
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from evergallery.data.images import Preprocessing
 from evergallery.data.streaming import batch_size
 from evergallery.devices.choosing import FEW, Device, device_for
 from evergallery.devices.compiling import missing_compiler
@@ -40,6 +41,9 @@ from evergallery.network.runtimes import (
     version_of,
 )
 from evergallery.watching import SILENT, Watcher
+
+if TYPE_CHECKING:
+    from evergallery.network.embedder import Embedder
 
 LONG_SECONDS = 30.0
 """Images that torch would take so long for are worth a trial, which takes about half of that for a network of 13 MB."""
@@ -74,7 +78,8 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
 
     The runtime that ``--runtime`` names. Without one, torch on a GPU where there are many images and a GPU, compiled where that
     was found to save more time than it takes; or else the runtime that was found to be the fastest here. Where nothing was found
-    yet and there are many images, it is found now. A runtime is used where it makes torch's vectors of fixed pictures, and torch
+    yet and there are many images, it is found now. For fewer images than go through the network at once, it is the one that was
+    fastest with one. A runtime is used where it makes torch's vectors of fixed pictures, and torch
     otherwise, which is said; so is the processor where the GPU has no room for the network. A compiled network is for many images
     alone, so that no search waits for a compiler. Many images of an ONNX file go to a GPU too, where ONNX Runtime can run it
     there; any other model of somebody else runs where it always does.
@@ -102,20 +107,94 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
         return _opened(holdings, generation)
     network = holdings.loaded.runnable(generation)
     if network is None:
-        network = _kept(holdings, generation)
-        if network is None and _is_worth_it(holdings, generation, images, asked, watcher):
-            network = _tried(holdings, generation, watcher)
+        network = _found(holdings.directory, _of_generation(holdings, generation), images, asked, watcher)
         if network is None:
             return _opened(holdings, generation)
         holdings.loaded.keep_runnable(generation, network)
-        wanted = asked or network.trial.runtime
-        if network.in_runtime(wanted) is None and wanted != "torch":
-            watcher.said(f"{generation.name} runs in torch, not in {wanted}: {network.refused[wanted]}")
-    chosen = asked or network.trial.runtime
+    chosen = asked or network.trial.for_images(images, part_size(generation.preprocessing.size))
     found = network.in_runtime(chosen)
     if found is None:
         return _opened(holdings, generation)
     return EmbeddingRun(found, {"runtime": chosen, "numbers": "float32"}, part_size(generation.preprocessing.size))
+
+
+def running_backbone(
+    directory: Path, embedder: "Embedder", preprocessing: Preprocessing, images: int, watcher: Watcher = SILENT
+) -> Embed | None:
+    """Return what makes features (B, W) of decoded images by an embedder's backbone on a processor; ``None`` for torch.
+
+    Found, kept and used as ``running`` finds, keeps and uses the runtime of a whole network.
+
+    Args:
+        directory: of the workspace.
+        embedder: whose backbone looks at the images.
+        preprocessing: of its input.
+        images: how many there are about to be, each of its views for one.
+        watcher: hears which runtime was found, or why it is not the one that was asked for.
+
+    Raises:
+        InputError: no runtime has the name that was asked for.
+        MissingExtraError: the runtime is not installed.
+    """
+    asked = asked_for()
+    if asked in ("torch", COMPILED):
+        return None
+    network = _found(directory, _of_backbone(embedder, preprocessing), images, asked, watcher)
+    if network is None:
+        return None
+    return network.in_runtime(asked or network.trial.for_images(images, part_size(preprocessing.size)))
+
+
+@dataclass(frozen=True)
+class _Runnable:
+    """A network that the runtimes can be tried on: a generation's, or the backbone of one.
+
+    Attributes:
+        name: of it in messages.
+        fingerprint: of all that its vectors depend on, by which its file is called.
+        preprocessing: of its input.
+        in_torch: opens it in torch.
+        write: writes it as a file for the runtimes.
+    """
+
+    name: str
+    fingerprint: str
+    preprocessing: Preprocessing
+    in_torch: Callable[[], Embed]
+    write: Callable[[Path], None]
+
+    @property
+    def part(self) -> int:
+        """Images that it takes best at once."""
+        return part_size(self.preprocessing.size)
+
+
+def _of_generation(holdings: Holdings, generation: Generation) -> _Runnable:
+    def write(path: Path) -> None:
+        from evergallery.network.onnx_export import export_runnable
+
+        export_runnable(holdings.loaded.embedder(generation), generation.preprocessing, path)
+
+    return _Runnable(
+        generation.name,
+        generation.fingerprint,
+        generation.preprocessing,
+        lambda: _opened(holdings, generation).embed,
+        write,
+    )
+
+
+def _of_backbone(embedder: "Embedder", preprocessing: Preprocessing) -> _Runnable:
+    from evergallery.network.features import backbone_fingerprint, features_in_torch
+    from evergallery.network.onnx_export import export_runnable_backbone
+
+    return _Runnable(
+        f"the backbone {embedder.architecture.backbone}",
+        backbone_fingerprint(embedder, preprocessing),
+        preprocessing,
+        lambda: features_in_torch(embedder, preprocessing),
+        lambda path: export_runnable_backbone(embedder, preprocessing, path),
+    )
 
 
 def _opened(holdings: Holdings, generation: Generation, device: Device = "cpu") -> EmbeddingRun:
@@ -162,7 +241,7 @@ def _compiled(holdings: Holdings, request: _EmbeddingRequest, device: Device) ->
     known = holdings.loaded.compiled(generation, device)
     if asked is None and known is None and images <= FEW_BATCHES * size:
         return plain
-    record = _record(holdings, generation, device)
+    record = _record(holdings.directory, generation.fingerprint, device)
     trial = _trial_in(record)
     if trial is None:
         if asked is None and not is_writable(holdings.directory):
@@ -191,53 +270,61 @@ def _compiled(holdings: Holdings, request: _EmbeddingRequest, device: Device) ->
     return EmbeddingRun(known, {**plain.how, "runtime": COMPILED}, plain.part)
 
 
-def _is_worth_it(
-    holdings: Holdings, generation: Generation, images: int, asked: Runtime | None, watcher: Watcher
-) -> bool:
+def _found(
+    directory: Path, network: _Runnable, images: int, asked: Runtime | None, watcher: Watcher
+) -> TriedNetwork | None:
+    """Return what was found of the runtimes earlier, or now where so many images are worth it; ``None`` where they are not."""
+    found = _kept(directory, network)
+    if found is None and _is_worth_it(directory, network, images, asked, watcher):
+        found = _tried(directory, network, watcher)
+    wanted = asked or (found.trial.for_images(images, network.part) if found else "torch")
+    if found is not None and wanted != "torch" and found.in_runtime(wanted) is None:
+        watcher.said(f"{network.name} runs in torch, not in {wanted}: {found.refused[wanted]}")
+    return found
+
+
+def _is_worth_it(directory: Path, network: _Runnable, images: int, asked: Runtime | None, watcher: Watcher) -> bool:
     if not _others():
         return False
     if asked is not None:
-        if not is_writable(holdings.directory):
-            watcher.said(f"{generation.name} runs in torch, not in {asked}: {holdings.directory} cannot be written to")
+        if not is_writable(directory):
+            watcher.said(f"{network.name} runs in torch, not in {asked}: {directory} cannot be written to")
             return False
         return True
-    if images < FEW or not is_writable(holdings.directory):
+    if images < FEW or not is_writable(directory):
         return False
     from evergallery.network.trial import torch_seconds
 
-    side = generation.preprocessing.size
-    each = torch_seconds(_opened(holdings, generation), side, part_size(side))
-    return images * each > LONG_SECONDS
+    return images * torch_seconds(network.in_torch(), network.preprocessing.size, network.part) > LONG_SECONDS
 
 
 def _others() -> list[Runtime]:
     return [name for name in OF_FILES if is_installed(name)]
 
 
-def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> TriedNetwork:
+def _tried(directory: Path, network: _Runnable, watcher: Watcher) -> TriedNetwork:
     """Try the runtimes, and keep what is found."""
-    from evergallery.network.onnx_export import export_runnable
     from evergallery.network.trial import tried
 
-    watcher.said(f"finding the fastest runtime for {generation.name} on this machine, once")
-    _folder(holdings).mkdir(parents=True, exist_ok=True)
-    file: Path | None = _file(holdings, generation)
+    watcher.said(f"finding the fastest runtime for {network.name} on this machine, once")
+    _folder(directory).mkdir(parents=True, exist_ok=True)
+    file: Path | None = _file(directory, network.fingerprint)
     try:
-        with new_file(_file(holdings, generation)) as temporary:
-            export_runnable(holdings.loaded.embedder(generation), generation.preprocessing, temporary)
+        with new_file(_file(directory, network.fingerprint)) as temporary:
+            network.write(temporary)
     except EvergalleryError:
         raise
     # The exporter's errors have no common base; a network that it cannot write runs in torch.
     except Exception:
         file = None
-    side = generation.preprocessing.size
+    side = network.preprocessing.size
     others = {name: partial(of_file, name, file, side) for name in _others()} if file else {}
-    trial = tried(_opened(holdings, generation), others, generation.preprocessing, part_size(side))
+    trial = tried(network.in_torch(), others, network.preprocessing, network.part)
     if file is None:
         trial = replace(trial, refused=dict.fromkeys(_others(), "the network cannot be written as an ONNX file"))
-    watcher.said(trial.told(generation.name))
-    _keep(_record(holdings, generation), trial, file)
-    return TriedNetwork(trial, file, generation.preprocessing.size)
+    watcher.said(trial.told(network.name))
+    _keep(_record(directory, network.fingerprint), trial, file)
+    return TriedNetwork(trial, file, side)
 
 
 def _keep(record: Path, trial: RuntimeTrial, file: Path | None, compiled_for: Device | None = None) -> None:
@@ -259,28 +346,28 @@ def _trial_in(record: Path) -> RuntimeTrial | None:
     return None
 
 
-def _kept(holdings: Holdings, generation: Generation) -> TriedNetwork | None:
+def _kept(directory: Path, network: _Runnable) -> TriedNetwork | None:
     """Return what an earlier trial on this machine has found, where its file is still what it was."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        content = json.loads(_record(holdings, generation).read_text())
+        content = json.loads(_record(directory, network.fingerprint).read_text())
         trial = RuntimeTrial.from_dict(content)
-        file = None if content["file"] is None else _file(holdings, generation)
+        file = None if content["file"] is None else _file(directory, network.fingerprint)
         if file is None or sha256_of(file) == content["file"]:
-            return TriedNetwork(trial, file, generation.preprocessing.size)
+            return TriedNetwork(trial, file, network.preprocessing.size)
     return None
 
 
-def _folder(holdings: Holdings) -> Path:
-    return holdings.directory / "cache" / "runtimes"
+def _folder(directory: Path) -> Path:
+    return directory / "cache" / "runtimes"
 
 
-def _file(holdings: Holdings, generation: Generation) -> Path:
-    return _folder(holdings) / f"{generation.fingerprint[:32]}.onnx"
+def _file(directory: Path, fingerprint: str) -> Path:
+    return _folder(directory) / f"{fingerprint[:32]}.onnx"
 
 
-def _record(holdings: Holdings, generation: Generation, compiled_for: Device | None = None) -> Path:
+def _record(directory: Path, fingerprint: str, compiled_for: Device | None = None) -> Path:
     name = hashlib.sha256(json.dumps(machine(compiled_for), sort_keys=True).encode()).hexdigest()
-    return _folder(holdings) / f"{generation.fingerprint[:32]}-{name[:16]}.json"
+    return _folder(directory) / f"{fingerprint[:32]}-{name[:16]}.json"
 
 
 def machine(compiled_for: Device | None = None) -> dict[str, Any]:

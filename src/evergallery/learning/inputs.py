@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.listing import SPLITS
 from evergallery.data.tasks import stratified_validation
 from evergallery.devices.gpu import on_device
+from evergallery.holdings.runtimes import running_backbone
 from evergallery.network import Network, Outputs, outputs_of
 from evergallery.network.features import (
     AugmentedViews,
@@ -128,7 +130,7 @@ class Features:
     """The features that the frozen backbones of networks make of images, each looked at once.
 
     Args:
-        cache: directory that keeps it.
+        directory: of the workspace, whose cache keeps them.
         networks: with their preprocessing.
         views: of each image that are looked at.
         watcher: hears of progress.
@@ -137,13 +139,19 @@ class Features:
 
     def __init__(
         self,
-        cache: Path,
+        directory: Path,
         networks: Sequence[tuple[Network, Preprocessing]],
         views: AugmentedViews,
         watcher: Watcher,
         ranks: Ranks,
     ) -> None:
-        opened = [FeatureCache(cache, network.embedder, preprocessing, ranks) for network, preprocessing in networks]
+        opened = [
+            FeatureCache(
+                directory / "cache", network.embedder, preprocessing, ranks,
+                partial(running_backbone, directory, network.embedder, preprocessing, watcher=watcher),
+            )
+            for network, preprocessing in networks
+        ]  # fmt: skip
         self._caches = {features.fingerprint: features for features in opened}
         self._views, self._watcher = views, watcher
 

@@ -112,7 +112,7 @@ class Learner:
         if not self.run.frozen:
             return Inputs(training, validation, training, {})
         views = AugmentedViews(settings.views, settings.flip)
-        features = Features(self.directory / "cache", networks.involved, views, self.watcher, self.ranks)
+        features = Features(self.directory, networks.involved, views, self.watcher, self.ranks)
         learned = features.of(training)
         chosen_by = None if validation is None else features.of(validation)
         return Inputs(learned, chosen_by, training, features.columns)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evergallery.data.augment import colour_jitter, mirror, resized_crop
+from evergallery.data.augment import colour_jitter, middle, mirror, resized_crop
 from evergallery.data.cache import RowCache
 from evergallery.data.features import BackboneFeatures, FeatureSet
-from evergallery.data.image_set import ImageSet
+from evergallery.data.image_set import ImageSet, as_batch
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size
 from evergallery.devices.gpu import exact, on_device
 from evergallery.files.tensors import hash_tensors
 from evergallery.network.embedder import Embedder, FeatureColumns, Network
-from evergallery.network.extraction import ALONE, evaluating, looked_at
+from evergallery.network.extraction import ALONE, evaluating, in_parts, looked_at
 from evergallery.network.ranks import Ranks
+from evergallery.network.runtimes import Embed, Pixels
 
 FOLDER = "features"
 DRAWS = 8
@@ -60,6 +62,12 @@ class AugmentedViews:
         """
         seeds = [[number, *np.frombuffer(bytes.fromhex(content)[:8], np.uint32).tolist()] for content in hashes]
         draws = torch.from_numpy(np.stack([np.random.default_rng(seed).random(DRAWS) for seed in seeds])).float()
+        parts = in_parts(images, images.device)
+        made = map(partial(self._drawn, size=size), parts, draws.split([len(part) for part in parts]))
+        return torch.cat(list(made))
+
+    def _drawn(self, images: Tensor, draws: Tensor, size: Size) -> Tensor:
+        """A view of a few images (b, 3, S, S), as (b, 8) draws say: as floats, more would leave the processor's caches."""
         made = colour_jitter(resized_crop(images, draws[:, :4], size=size), draws[:, 4:7])
         return mirror(made, draws[:, 7]) if self.flip else made
 
@@ -81,15 +89,25 @@ class FeatureCache:
         embedder: its backbone makes them.
         preprocessing: of its input.
         ranks: who share the batches, each on its device; the first one writes, and all have all features then. On CPUs of one
-            kind, with as many threads each, they are bit for bit what one process would make.
+            kind, with as many threads each, they are bit for bit what one process would make in torch.
+        runtime: asked, where one process looks at so many images and views on a processor, what does it in place of torch.
     """
 
-    def __init__(self, directory: Path, embedder: Embedder, preprocessing: Preprocessing, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        embedder: Embedder,
+        preprocessing: Preprocessing,
+        ranks: Ranks = ALONE,
+        runtime: Callable[[int], Embed | None] = lambda images: None,
+    ) -> None:
         self.embedder = embedder
         self.preprocessing = preprocessing
         self.ranks = ranks
         self.fingerprint = backbone_fingerprint(embedder, preprocessing)
         self.directory = directory / FOLDER / self.fingerprint[:16]
+        self._runtime = runtime
+        self._run: Embed | None = None
 
     def plain(
         self, images: ImageSet, on_progress: OnProgress | None = None
@@ -132,6 +150,7 @@ class FeatureCache:
                 on_device(self.embedder.backbone, ranks.device),
             ):
                 missing = ranks.agreed(_missing(cache, images))
+                self._run = self._runtime(count * len(missing)) if ranks.is_alone_on_a_processor else None
                 for start in range(0, len(missing), ranks.size * BATCH):
                     rows = missing[start : start + ranks.size * BATCH]
                     features = np.zeros((len(rows), count, width), np.float32)
@@ -148,13 +167,30 @@ class FeatureCache:
             ranks.wait()
         return cache.array(), cache.rows(images.hashes)
 
-    @torch.inference_mode()
     def _features(self, pixels: Tensor) -> NDArray[np.float32]:
-        device = self.ranks.device
-        with exact(device):
-            parts = looked_at(self.embedder.backbone, pixels, self.preprocessing, device)
-            made: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
-        return made
+        if self._run is not None:
+            return self._run(middle(pixels, self.preprocessing).permute(0, 2, 3, 1).contiguous().numpy())
+        return _in_torch(self.embedder, pixels, self.preprocessing, self.ranks.device)
+
+
+def features_in_torch(embedder: Embedder, preprocessing: Preprocessing) -> Embed:
+    """Return what makes features (B, W) of decoded images by an embedder's backbone in torch, where that is."""
+
+    def make(pixels: Pixels) -> NDArray[np.float32]:
+        with evaluating(embedder):
+            return _in_torch(embedder, as_batch(pixels), preprocessing, embedder.device)
+
+    return make
+
+
+@torch.inference_mode()
+def _in_torch(
+    embedder: Embedder, images: Tensor, preprocessing: Preprocessing, device: torch.device
+) -> NDArray[np.float32]:
+    with exact(device):
+        parts = looked_at(embedder.backbone, images, preprocessing, device)
+        made: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
+    return made
 
 
 def _missing(cache: RowCache, images: ImageSet) -> NDArray[np.int64]:

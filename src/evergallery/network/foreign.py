@@ -23,7 +23,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size, sides
 from evergallery.errors import EvergalleryError, InputError, MissingExtraError, UnavailableError
 from evergallery.network.embedder import Extractor
-from evergallery.network.runtimes import is_installed, openvino_model, part_size
+from evergallery.network.runtimes import is_installed, onnxruntime_options, openvino_model, part_size
 
 PROBE_CELLS = (2, 4, 8, 16)
 """Coloured cells along the side of each probe picture: coarse to fine, as networks look at either."""
@@ -371,12 +371,9 @@ def _onnxruntime() -> Any:
 
 def _session(path: Path, providers: Sequence[Any] = (CPU,)) -> Any:
     runtime = _onnxruntime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4
     try:
         # From bytes, so that weights in files beside it, which a generation would not keep, are missed at once.
-        return runtime.InferenceSession(path.read_bytes(), options, providers=list(providers))
+        return runtime.InferenceSession(path.read_bytes(), onnxruntime_options(), providers=list(providers))
     # The runtime's errors have no common base.
     except Exception as error:
         raise InputError(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
 from evergallery.errors import MissingExtraError, RefusedError
-from evergallery.network.embedder import Extractor
+from evergallery.network.embedder import Embedder, Extractor
 from evergallery.network.foreign import EXACT, NUMBERS, PREPROCESSING, SAME, onnx_model, probe, probe_images
 
 """Least cosine of what the file and the embedder make of the probe pictures, in float32."""
 OPSET = 18
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class _PixelEmbedder(nn.Module):
@@ -40,6 +41,19 @@ class _PixelEmbedder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.embedder.embed(normalise(pixels.permute(0, 3, 1, 2), self.mean, self.std))
+
+
+class _PixelBackbone(nn.Module):
+    """The backbone of an embedder with the normalisation of images before it."""
+
+    def __init__(self, embedder: Embedder, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.backbone = embedder.backbone
+        self.mean, self.std = preprocessing.mean, preprocessing.std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.backbone(normalise(pixels.permute(0, 3, 1, 2), self.mean, self.std))
+        return features
 
 
 class _UnitEmbedder(nn.Module):
@@ -96,12 +110,29 @@ def export_runnable(embedder: Extractor, preprocessing: Preprocessing, path: Pat
     Raises:
         ImportError: without onnx or onnxscript.
     """
-    example = torch.zeros(2, *preprocessing.shape, 3, dtype=torch.uint8)
-    _write(_PixelEmbedder(_contiguous(embedder), preprocessing), "pixels", example, path)
+    _write_runnable(_PixelEmbedder(_contiguous(embedder), preprocessing), preprocessing, path)
 
 
-def _contiguous(embedder: Extractor) -> Extractor:
-    copied: Extractor = copy.deepcopy(embedder).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+def export_runnable_backbone(embedder: Embedder, preprocessing: Preprocessing, path: Path) -> None:
+    """Write the backbone of an embedder to one file for the runtimes: ``pixels`` (B, H, W, 3) uint8 to its features (B, W).
+
+    Args:
+        embedder: whose backbone is written.
+        preprocessing: of its input.
+        path: of the file.
+
+    Raises:
+        ImportError: without onnx or onnxscript.
+    """
+    _write_runnable(_PixelBackbone(_contiguous(embedder), preprocessing), preprocessing, path)
+
+
+def _write_runnable(module: nn.Module, preprocessing: Preprocessing, path: Path) -> None:
+    _write(module, "pixels", torch.zeros(2, *preprocessing.shape, 3, dtype=torch.uint8), path)
+
+
+def _contiguous(embedder: Network) -> Network:
+    copied: Network = copy.deepcopy(embedder).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return copied
 
 

@@ -47,6 +47,11 @@ class Ranks:
         """Return whether this process is the one that writes."""
         return self.rank == 0
 
+    @property
+    def is_alone_on_a_processor(self) -> bool:
+        """Return whether no other process takes part, nor a GPU."""
+        return self.size == 1 and self.device.type == "cpu"
+
     def share(self, count: int) -> slice:
         """This rank's part of ``count`` things in a row; parts differ by one at most, and may be empty."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)

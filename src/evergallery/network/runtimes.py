@@ -96,6 +96,8 @@ class RuntimeTrial:
         cosine: the smallest one of a fixed picture's vector with torch's, of each that runs it.
         refused: why the others are not used.
         seconds: until the network was open in each of the others and had made its first vectors: what compiling takes.
+        speed_of_one: images a second of each, one after the other, as searches have them; empty where that was not tried.
+        runtime_of_one: the one that is fastest so.
     """
 
     runtime: Runtime
@@ -103,6 +105,12 @@ class RuntimeTrial:
     cosine: Mapping[Runtime, float]
     refused: Mapping[Runtime, str]
     seconds: Mapping[Runtime, float] = field(default_factory=dict)
+    speed_of_one: Mapping[Runtime, float] = field(default_factory=dict)
+    runtime_of_one: Runtime | None = None
+
+    def for_images(self, count: int, part: int) -> Runtime:
+        """The fastest runtime for so many images, of which it takes ``part`` best at once."""
+        return self.runtime if count >= part or self.runtime_of_one is None else self.runtime_of_one
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as JSON values."""
@@ -112,6 +120,8 @@ class RuntimeTrial:
             "smallest_cosine": dict(self.cosine),
             "refused": dict(self.refused),
             "seconds_to_begin": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
+            "images_per_second_one_by_one": {name: round(rate, 1) for name, rate in self.speed_of_one.items()},
+            "runtime_of_one": self.runtime_of_one,
         }
 
     @classmethod
@@ -123,6 +133,8 @@ class RuntimeTrial:
             values["smallest_cosine"],
             values["refused"],
             values.get("seconds_to_begin", {}),
+            values.get("images_per_second_one_by_one", {}),
+            values.get("runtime_of_one"),
         )
 
     def saved(self, images: int, runtime: Runtime) -> float:
@@ -134,7 +146,8 @@ class RuntimeTrial:
         speeds = ", ".join(f"{runtime} {speed:.0f}" for runtime, speed in self.speed.items())
         others = "".join(f"; not {runtime}: {why}" for runtime, why in self.refused.items())
         begun = f"; {self.seconds[COMPILED]:.0f} seconds to compile" if COMPILED in self.speed else ""
-        return f"{name} runs in {self.runtime} on this machine (images a second: {speeds}{begun}{others})"
+        single = "" if self.runtime_of_one in (None, self.runtime) else f", and in {self.runtime_of_one} one by one,"
+        return f"{name} runs in {self.runtime}{single} on this machine (images a second: {speeds}{begun}{others})"
 
 
 class TriedNetwork:
@@ -186,10 +199,7 @@ def of_file(runtime: Runtime, path: Path, side: Size) -> Embed:
 def _onnxruntime(path: Path, side: Size) -> Embed:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), onnxruntime_options(), providers=["CPUExecutionProvider"])
     size = part_size(side)
 
     def embed(pixels: Pixels) -> Vectors:
@@ -198,6 +208,18 @@ def _onnxruntime(path: Path, side: Size) -> Embed:
         return np.concatenate(parts)
 
     return embed
+
+
+def onnxruntime_options() -> Any:
+    """The options of a session of ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.log_severity_level = 4
+    # Its threads wait busily for one another, which is as it should be; but not for the next picture that somebody searches with.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
 
 
 def _openvino(path: Path, side: Size) -> Embed:
@@ -240,6 +262,8 @@ def openvino_model(
         "INFERENCE_NUM_THREADS": threads(),
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
+        # By itself it ties its threads to the first processors, and so does every other process: they would share these.
+        "ENABLE_CPU_PINNING": False,
     }
     # A request has memory of its own for one call at a time.
     lock = threading.Lock()

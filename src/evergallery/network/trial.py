@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size
 from evergallery.errors import UnavailableError
 from evergallery.network.foreign import EXACT, probe_images
-from evergallery.network.runtimes import Embed, Pixels, Runtime, RuntimeTrial, reason_of
+from evergallery.network.runtimes import COMPILED, Embed, Pixels, Runtime, RuntimeTrial, reason_of
 
 SECONDS = 0.3
 """The time for which each runtime is timed at least, in turns."""
@@ -40,7 +42,7 @@ def tried(
     """Run the network in each runtime, compare what it makes with what torch makes, and time it.
 
     Args:
-        torch: the network in torch.
+        torch: the network in torch, or a part of it, whose rows may have any length.
         others: the runtimes beside torch, and what opens the network in each.
         preprocessing: of its input.
         size: images that go through it at once.
@@ -64,15 +66,27 @@ def tried(
             refused[name] = reason_of(error)
             continue
         seconds[name] = time.perf_counter() - started
-        least = float((made * expected).sum(1).min()) if made.shape == expected.shape else 0.0
+        least = _least_cosine(made, expected) if made.shape == expected.shape else 0.0
         if not least >= EXACT:
             refused[name] = f"it embeds fixed pictures at a cosine of {least:.5f} with torch, below {EXACT}"
             continue
         running[name], cosine[name] = run, round(least, 7)
     speed = _speeds(running, images[:size])
+    if COMPILED in others:
+        # It is for many images alone.
+        return RuntimeTrial(_fastest(speed), speed, cosine, refused, seconds)
+    of_one = _speeds(running, images[:1])
+    return RuntimeTrial(_fastest(speed), speed, cosine, refused, seconds, of_one, _fastest(of_one))
+
+
+def _fastest(speed: Mapping[Runtime, float]) -> Runtime:
     fastest = max(speed, key=lambda name: speed[name])
-    chosen: Runtime = fastest if speed[fastest] >= WORTH * speed["torch"] else "torch"
-    return RuntimeTrial(chosen, speed, cosine, refused, seconds)
+    return fastest if speed[fastest] >= WORTH * speed["torch"] else "torch"
+
+
+def _least_cosine(made: NDArray[np.floating[Any]], expected: NDArray[np.floating[Any]]) -> float:
+    """The smallest cosine of rows (B, D) with others; less where they differ in length, too."""
+    return float((1 - np.square(made - expected).sum(1) / (2 * np.square(expected).sum(1))).min())
 
 
 def _speeds(running: Mapping[Runtime, Embed], images: Pixels) -> dict[Runtime, float]:

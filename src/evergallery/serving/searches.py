@@ -25,6 +25,7 @@ from evergallery.holdings.embedding import embed_pixels, embed_words
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
+from evergallery.network.runtimes import part_size
 from evergallery.searching.looking import look_at_stored, onlookers, seen_by
 from evergallery.searching.previewing import own_vectors
 from evergallery.searching.rescoring import RescoreCounts
@@ -95,9 +96,15 @@ class Searches:
         self._model.shutdown()
 
     def load(self, generation: Generation) -> None:
-        """Have a generation's model in memory, and let it look at a first image, which takes longer than all others."""
-        if generation.extracts:
-            embed_pixels(self._holdings, np.zeros((1, *generation.preprocessing.shape, 3), np.uint8), generation)
+        """Have a generation's model in memory, and let it look at a first image, which takes longer than all others.
+
+        Ours looks at several as well, for which another runtime may be the fastest.
+        """
+        if not generation.extracts:
+            return
+        preprocessing = generation.preprocessing
+        for count in {1, part_size(preprocessing.size)} if generation.can_be_parent else {1}:
+            embed_pixels(self._holdings, np.zeros((count, *preprocessing.shape, 3), np.uint8), generation)
 
     async def by_stored(
         self, body: schemas.Search, state: State | None = None, *, drawn: bool = False
