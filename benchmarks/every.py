@@ -35,6 +35,7 @@ class Run:
 
 RUNS = (
     Run("adapters.py"),
+    Run("choosing.py", ("--before", "{before}"), ("{before}/src",)),
     Run("augmentation.py"),
     Run("training_step.py"),
     Run("methods.py"),

@@ -160,6 +160,24 @@ def test_procrustes_equals_scipy(seed: int) -> None:
     np.testing.assert_allclose(procrustes_rotation(new, old).numpy(), expected, atol=1e-9)
 
 
+@pytest.mark.parametrize(("width", "out"), [(12, 12), (12, 9), (9, 12)])
+def test_procrustes_of_few_pairs_is_the_best_of_all_rotations(width: int, out: int) -> None:
+    x, y = (
+        torch.randn(5, each, generator=torch.Generator().manual_seed(each), dtype=torch.float64)
+        for each in (width, out)
+    )
+    rotation = procrustes_rotation(x, y)
+    product = rotation.T @ rotation if width >= out else rotation @ rotation.T
+    torch.testing.assert_close(product, torch.eye(min(width, out), dtype=x.dtype))
+    # What every rotation falls short of: the sum of the singular values.
+    assert (x @ rotation * y).sum().item() == pytest.approx(torch.linalg.svdvals(x.T @ y).sum().item())
+
+
+def test_procrustes_of_few_pairs_keeps_what_two_equal_spaces_do_not_show() -> None:
+    x = torch.randn(5, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(procrustes_rotation(x, x), torch.eye(12, dtype=x.dtype))
+
+
 def test_procrustes_keeps_every_similarity() -> None:
     later = rows(30, 6, 3)
     mapped = fit_procrustes(rows(100, 6), rows(100, 6, 1))(later)

@@ -25,27 +25,32 @@ def rows(count: int, width: int, seed: int = 0) -> Tensor:
 def test_is_the_minimum(seed: int, shape: tuple[int, int, int], strength: float, rotation: bool) -> None:
     count, width, out = shape
     x, y = rows(count, width, seed), rows(count, out, seed + 1)
-    paths = ridge_paths(x, y)
-    weight = paths.weight(Ridge(strength, rotation))
-    prior = paths.turned.prior if rotation else torch.zeros(width, out, dtype=x.dtype)
-    x, y = x - x.mean(0), y - y.mean(0)
-    # |x W - y|^2 + strength N |W - P|^2 has no slope there.
-    slope = x.T @ (x @ weight - y) + strength * count * (weight - prior)
-    assert slope.abs().max() < 1e-8
+    for paths, source, target in zip(ridge_paths(x, y), (x, y), (y, x), strict=True):
+        ridge = Ridge(strength, rotation)
+        weight = paths.weight(ridge)
+        prior = paths.rotation if rotation else torch.zeros_like(weight)
+        centred, wanted = source - source.mean(0), target - target.mean(0)
+        # |x W - y|^2 + strength N |W - P|^2 has no slope there.
+        slope = centred.T @ (centred @ weight - wanted) + strength * count * (weight - prior)
+        assert slope.abs().max() < 1e-8
+        # Rows that were not among the pairs, too, are mapped by their coordinates.
+        later = rows(3, source.shape[1], seed + 2)
+        mapped = paths.coordinates(later) @ paths.coefficients(ridge)
+        torch.testing.assert_close(mapped, (later - source.mean(0)) @ weight, rtol=0, atol=1e-8)
 
 
 def test_a_strong_ridge_is_the_rotation_of_the_centred_pairs() -> None:
     x = rows(200, 6)
     turn = torch.linalg.qr(rows(6, 6, 3)).Q
     torch.testing.assert_close(
-        ridge_paths(x, x @ turn + 0.3).weight(Ridge(1e6, rotation=True)), turn, rtol=0, atol=1e-5
+        ridge_paths(x, x @ turn + 0.3)[0].weight(Ridge(1e6, rotation=True)), turn, rtol=0, atol=1e-5
     )
 
 
 def test_what_no_pair_shows_is_dropped() -> None:
     x = F.pad(rows(5, 3), (0, 9))
     for rotation in (True, False):
-        weight = ridge_paths(x, rows(5, 12, 1)).weight(Ridge(0.1, rotation))
+        weight = ridge_paths(x, rows(5, 12, 1))[0].weight(Ridge(0.1, rotation))
         assert weight[3:].abs().max() < 1e-12
 
 

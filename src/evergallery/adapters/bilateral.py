@@ -1,6 +1,6 @@
 """Queries and stored vectors compared in both spaces at once, corrected for hubs; no stored vector is rewritten."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from evergallery.adapters.adapter import TINY, Adapter, check_pairs
 from evergallery.adapters.held_out import ENOUGH, best_of, folds, reciprocal_ranks
-from evergallery.adapters.ridge import Ridge, RidgePaths, ridge_paths
+from evergallery.adapters.ridge import Ridge, ridge_paths
 
 NEIGHBOURS = 10
 MOST_BANK = 500
@@ -108,38 +108,9 @@ def hubness(stored: Tensor, bank: Tensor, neighbours: int = NEIGHBOURS) -> Tenso
     return found[:, 1:].mean(1) if len(bank) > 1 else found.mean(1)
 
 
-@dataclass(frozen=True)
-class _Sides:
-    """Both regressions of some pairs."""
-
-    source: Tensor
-    target: Tensor
-    forward: RidgePaths
-    reverse: RidgePaths
-
-    @classmethod
-    def of(cls, source: Tensor, target: Tensor) -> "_Sides":
-        return cls(source, target, ridge_paths(source, target), ridge_paths(target, source))
-
-    def adapter(self, forward: Ridge, reverse: Ridge) -> BilateralAdapter:
-        dtype = self.source.dtype
-        query_mean, stored_mean = self.source.mean(0), self.target.mean(0)
-        forward_weight, reverse_weight = self.forward.weight(forward).to(dtype), self.reverse.weight(reverse).to(dtype)
-        queries, stored = self.source - query_mean, self.target - stored_mean
-        rows = torch.linspace(0, len(queries) - 1, min(MOST_BANK, len(queries))).long()
-        bank = F.normalize(queries[rows] @ forward_weight)
-        search_weight = forward_weight / _length(queries @ forward_weight)
-        search_weight += reverse_weight.T / (_length(queries) * _length(stored @ reverse_weight))
-        return BilateralAdapter(
-            search_weight=search_weight,
-            search_offset=-query_mean @ search_weight,
-            forward_weight=forward_weight,
-            reverse_weight=reverse_weight,
-            query_mean=query_mean,
-            stored_mean=stored_mean,
-            bank=bank,
-            level=hubness(F.normalize(stored[rows]), bank).mean(),
-        )
+def _bank_rows(pairs: int) -> Tensor:
+    """The pairs whose mapped queries are a bank."""
+    return torch.linspace(0, pairs - 1, min(MOST_BANK, pairs)).long()
 
 
 def _length(rows: Tensor) -> Tensor:
@@ -162,17 +133,54 @@ def fit_bilateral(source: Tensor, target: Tensor) -> BilateralAdapter:
         InputError: not two finite embeddings of each image.
     """
     check_pairs(source, target)
-    whole = _Sides.of(source, target)
-    grids = whole.forward.grid(), whole.reverse.grid()
-    ranks: tuple[list[list[Tensor]], list[list[Tensor]]] = ([[] for _ in grids[0]], [[] for _ in grids[1]])
-    for fitted, held_out in folds(len(source), ENOUGH):
-        sides = _Sides.of(source[fitted], target[fitted])
-        held_out = held_out[:ENOUGH]
-        width = target.shape[1] + 1
-        for forward, reverse, *found in zip(*grids, *ranks, strict=True):
-            adapter = sides.adapter(forward, reverse)
-            queries, stored = adapter.query_side(source[held_out]), adapter.stored_side(target)
-            for part, columns in zip(found, (slice(None, width), slice(width, None)), strict=True):
-                part.append(reciprocal_ranks(queries[:, columns], stored[:, columns], held_out))
-    best = [grid[best_of(found)] for grid, found in zip(grids, ranks, strict=True)]
-    return whole.adapter(*best)
+    paths = ridge_paths(source, target)
+    grids = paths[0].grid(), paths[1].grid()
+    ranks = [_ranks(source, target, part, grids) for part in folds(len(source), ENOUGH)]
+    forward, reverse = (grid[best_of(found)] for grid, found in zip(grids, zip(*ranks, strict=True), strict=True))
+    return _adapter(source, target, paths[0].weight(forward), paths[1].weight(reverse))
+
+
+def _ranks(
+    source: Tensor, target: Tensor, part: tuple[Tensor, Tensor], grids: tuple[Sequence[Ridge], Sequence[Ridge]]
+) -> tuple[Tensor, Tensor]:
+    """(G, M) reciprocal ranks by each forward ridge, and each reverse one, fitted to some of the pairs, of others as queries."""
+    fitted, held_out = part[0], part[1][:ENOUGH]
+    forward, reverse = ridge_paths(source[fitted], target[fitted])
+    asked, banked = (forward.coordinates(source[rows]) for rows in (held_out, fitted[_bank_rows(len(fitted))]))
+    kept = reverse.coordinates(target)
+    queries = F.normalize(source[held_out] - source[fitted].mean(0))
+    stored = F.normalize(target - target[fitted].mean(0))
+
+    def by_query(ridge: Ridge) -> Tensor:
+        coefficients = forward.coefficients(ridge).to(source.dtype)
+        bank = F.normalize(banked @ coefficients)
+        # The hubness of a vector is one more of its dimensions.
+        mapped = F.pad(F.normalize(asked @ coefficients), (0, 1), value=1.0)
+        return reciprocal_ranks(mapped, torch.cat([stored, -hubness(stored, bank)[:, None] / 2], 1), held_out)
+
+    def by_stored(ridge: Ridge) -> Tensor:
+        mapped = F.normalize(kept @ reverse.coefficients(ridge).to(source.dtype))
+        return reciprocal_ranks(queries, mapped, held_out)
+
+    return torch.stack([by_query(ridge) for ridge in grids[0]]), torch.stack([by_stored(ridge) for ridge in grids[1]])
+
+
+def _adapter(source: Tensor, target: Tensor, forward: Tensor, reverse: Tensor) -> BilateralAdapter:
+    """The adapter of these pairs whose regressions are these (D, D') and (D', D)."""
+    query_mean, stored_mean = source.mean(0), target.mean(0)
+    forward_weight, reverse_weight = forward.to(source.dtype), reverse.to(source.dtype)
+    queries, stored = source - query_mean, target - stored_mean
+    rows = _bank_rows(len(queries))
+    bank = F.normalize(queries[rows] @ forward_weight)
+    search_weight = forward_weight / _length(queries @ forward_weight)
+    search_weight += reverse_weight.T / (_length(queries) * _length(stored @ reverse_weight))
+    return BilateralAdapter(
+        search_weight=search_weight,
+        search_offset=-query_mean @ search_weight,
+        forward_weight=forward_weight,
+        reverse_weight=reverse_weight,
+        query_mean=query_mean,
+        stored_mean=stored_mean,
+        bank=bank,
+        level=hubness(F.normalize(stored[rows]), bank).mean(),
+    )

@@ -45,6 +45,6 @@ def reciprocal_ranks(queries: Tensor, stored: Tensor, rows: Tensor) -> Tensor:
     return torch.cat(ranks)
 
 
-def best_of(ranks: Sequence[Sequence[Tensor]]) -> int:
-    """The index of the first candidate with the highest mean of all its ranks, which come in parts."""
-    return int(torch.stack([torch.cat(list(parts)).mean() for parts in ranks]).argmax())
+def best_of(ranks: Sequence[Tensor]) -> int:
+    """The index of the first candidate with the highest mean of all its ranks, which come in parts (candidates, M)."""
+    return int(torch.cat(list(ranks), 1).mean(1).argmax())

@@ -1,7 +1,10 @@
 """A linear map with an offset, by ridge regression, whole or of low rank."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from evergallery.adapters.adapter import Adapter, check_pairs
 from evergallery.adapters.card import Direction
@@ -78,7 +81,7 @@ def fit_linear(
     check_pairs(source, target)
     if rank is not None and rank < 1:
         raise InputError(f"The rank of a linear adapter is {rank}: it must be at least 1.")
-    paths = ridge_paths(source, target)
+    paths, _ = ridge_paths(source, target)
     free = rank is None or rank >= min(source.shape[1], target.shape[1])
     chosen = _choose(source, target, paths, free, direction) if ridge is None else Ridge(ridge, rotation=False)
     weight = paths.weight(chosen)
@@ -101,13 +104,20 @@ def _adapter(weight: Tensor, x_mean: Tensor, y_mean: Tensor, dtype: torch.dtype)
 def _choose(source: Tensor, target: Tensor, paths: RidgePaths, rotations: bool, direction: Direction) -> Ridge:
     """The first of the ridges by which held-out queries find their partners best."""
     grid = [ridge for ridge in paths.grid() if rotations or not ridge.rotation]
-    ranks: list[list[Tensor]] = [[] for _ in grid]
-    for fitted, held_out in folds(len(source), ENOUGH):
-        fold = ridge_paths(source[fitted], target[fitted])
-        means = source[fitted].double().mean(0), target[fitted].double().mean(0)
-        held_out = held_out[:ENOUGH]
-        for ridge, found in zip(grid, ranks, strict=True):
-            mapped = _adapter(fold.weight(ridge), *means, source.dtype)(source)
-            queries, stored = (mapped, target) if direction == "query" else (target, mapped)
-            found.append(reciprocal_ranks(queries[held_out], stored, held_out))
-    return grid[best_of(ranks)]
+    return grid[best_of([_ranks(source, target, part, grid, direction) for part in folds(len(source), ENOUGH)])]
+
+
+def _ranks(
+    source: Tensor, target: Tensor, part: tuple[Tensor, Tensor], grid: Sequence[Ridge], direction: Direction
+) -> Tensor:
+    """(G, M) reciprocal ranks by each ridge of the grid, fitted to some of the pairs, of others as queries."""
+    fitted, held_out = part[0], part[1][:ENOUGH]
+    paths, _ = ridge_paths(source[fitted], target[fitted])
+    mean, coordinates = target[fitted].mean(0), paths.coordinates(source[held_out] if direction == "query" else source)
+
+    def ranks(ridge: Ridge) -> Tensor:
+        mapped = F.normalize(torch.addmm(mean, coordinates, paths.coefficients(ridge).to(source.dtype)))
+        queries, stored = (mapped, target) if direction == "query" else (target[held_out], mapped)
+        return reciprocal_ranks(queries, stored, held_out)
+
+    return torch.stack([ranks(ridge) for ridge in grid])

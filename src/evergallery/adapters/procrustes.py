@@ -37,7 +37,9 @@ class ProcrustesAdapter(Adapter):
 def procrustes_rotation(source: Tensor, target: Tensor) -> Tensor:
     """``R = argmin_{RᵀR = I} |source R - target|²``, in closed form: ``R = P Qᵀ`` with ``sourceᵀ target = P S Qᵀ``.
 
-    A narrower space is padded with zeros first, so between widths the columns are orthonormal, or the rows.
+    A narrower space is padded with zeros first, so between widths the columns are orthonormal, or the rows. Of directions
+    that no pair shows, any will do: those in which the pairs were first described are taken, so that spaces which agree
+    keep them as they are.
 
     Args:
         source: (N, D).
@@ -50,8 +52,17 @@ def procrustes_rotation(source: Tensor, target: Tensor) -> Tensor:
         InputError: not two finite embeddings of each image.
     """
     check_pairs(source, target)
-    left, _, right = torch.linalg.svd(source.double().T @ target.double(), full_matrices=False)
-    rotation: Tensor = left @ right
+    x, y = source.double(), target.double()
+    width = min(x.shape[1], y.shape[1])
+    if len(x) >= width:
+        left, _, right = torch.linalg.svd(x.T @ y, full_matrices=False)
+        rotation: Tensor = left @ right
+        return rotation.to(source.dtype)
+    # What few pairs span is turned, by a small matrix, and what they do not is paired as it comes.
+    (q, r), (p, s) = (torch.linalg.qr(rows.T, mode="complete") for rows in (x, y))
+    left, _, right = torch.linalg.svd(r[: len(x)] @ s[: len(x)].T)
+    turn = torch.block_diag(left @ right, torch.eye(width - len(x), dtype=x.dtype, device=x.device))
+    rotation = q[:, :width] @ turn @ p[:, :width].T
     return rotation.to(source.dtype)
 
 
