@@ -42,6 +42,7 @@ RUNS = (
     Run("metrics.py"),
     Run("evaluation.py"),
     Run("frozen.py"),
+    Run("update.py"),
     Run("extraction.py"),
     Run("extraction_memory.py"),
     Run("runtimes.py"),

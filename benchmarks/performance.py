@@ -112,22 +112,37 @@ def runtimes_table(found: dict[str, Any]) -> str:
 
 
 def indexing_table(found: dict[str, Any]) -> str:
-    speeds, spent = found["images per second"], found["processor milliseconds an image"]
     shares = ("share of the bare network's speed", "share of the speed of network and decoding in turn")
-    rows = [
-        (
-            name, f"{speed['bare']:.0f}", f"{speed['index']:.0f}",
-            f"{found['times as fast as whole batches'][name]['median']:.2f}",
-            *(f"{found[share][name][figure]:.2f}" for share in shares for figure in ("median", "of a processor")),
-            *(f"{spent[name][what]:.1f}" for what in ("bare", "decoding", "index")),
-        )
-        for name, speed in speeds.items()
-    ]  # fmt: skip
+    rows = []
+    for network, of_network in found["networks"].items():
+        for name, speed in of_network["images per second"].items():
+            spent = of_network["processor milliseconds an image"][name]
+            rows.append(
+                (
+                    f"{network}, {name}", f"{speed['bare']:.0f}", f"{speed['index']:.0f}",
+                    f"{of_network['times as fast as tied to the first processors'][name]['median']:.2f}",
+                    *(f"{of_network[share][name][figure]:.2f}" for share in shares for figure in ("median", "of a processor")),
+                    *(f"{spent[what]:.1f}" for what in ("bare", "decoding", "index")),
+                )
+            )  # fmt: skip
     head = (
-        found["network"], "bare, images/s", "index, images/s", "times as fast as before", "share of bare", "of a processor",
+        "an index by", "bare, images/s", "index, images/s", "times as fast as before", "share of bare", "of a processor",
         "share of bare and decoding", "of a processor", "bare, processor ms an image", "decoding", "index",
     )  # fmt: skip
     return table(head, rows)
+
+
+def parts_of_index_table(found: dict[str, Any]) -> str:
+    rows = []
+    for network, of_network in found["networks"].items():
+        for name, parts in of_network["parts of an index, processor milliseconds an image"].items():
+            rows.append((f"{network}, {name}", *(f"{parts[part]:.2f}" for part in PARTS)))
+    return table(("processor ms an image", *PARTS), rows)
+
+
+PARTS = (
+    "reading and hashing", "decoding", "resizing", "network", "asking the gallery", "storing", "all else",
+)  # fmt: skip
 
 
 def frozen_table(found: dict[str, Any]) -> str:
@@ -294,7 +309,11 @@ def tables() -> dict[str, str]:
         "learning": speed_table(learning) + "\n\n" + runs_table(learning),
         "methods": methods_table(recorded("methods")),
         "growth": growth_table(recorded("growth")),
-        "runtimes": runtimes_table(recorded("runtimes")) + "\n\n" + indexing_table(recorded("indexing")),
+        "runtimes": runtimes_table(recorded("runtimes"))
+        + "\n\n"
+        + indexing_table(recorded("indexing"))
+        + "\n\n"
+        + parts_of_index_table(recorded("indexing")),
         "frozen": frozen_table(recorded("frozen")),
         "shortcuts": shortcuts_table(recorded("shortcuts")),
         "one search": one_search_table(recorded("serving_alone")),

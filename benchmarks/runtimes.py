@@ -11,6 +11,7 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,13 +24,15 @@ from PIL import Image
 
 from common import interleaved, record
 from evergallery import Workspace
+from evergallery.data import streaming
 from evergallery.data.image_set import as_batch
 from evergallery.data.images import Preprocessing, decode, read_pixels
+from evergallery.data.images import decoding as decoding_of_images
 from evergallery.data.images import pixels as pixels_of
-from evergallery.data.streaming import in_background, processors, working
-from evergallery.extraction.extraction import LocalExtraction, decoded_by, embedded
+from evergallery.data.streaming import processors
+from evergallery.gallery.store import GalleryStore
 from evergallery.holdings.embedding import embed_pixels
-from evergallery.holdings.runtimes import _processor
+from evergallery.holdings.runtimes import EmbeddingRun, _processor
 from evergallery.network import Extractor, embedding
 from evergallery.network.extraction import in_torch
 from evergallery.network.onnx_export import export_runnable
@@ -43,6 +46,8 @@ NETWORKS = {
     "ViT-S/16": "vit_small_patch16_224",
 }
 SIDE = 224
+FEWER = {"EfficientNet-Lite0": 1, "ResNet-50": 6, "ViT-S/16": 6}
+"""By what the number of photographs is divided that a network indexes: the slower it is, the fewer."""
 
 
 def in_bfloat16(extractor: Extractor, embed: Embed) -> Embed:
@@ -117,41 +122,75 @@ def chosen(runtime: str) -> Any:
 
 
 @contextlib.contextmanager
-def whole_batches() -> Any:
-    """As it was before: the network waits until all pictures of a batch are decoded."""
+def tied() -> Any:
+    """As it was before: OpenVINO ties its threads to the first processors."""
+    import openvino
 
-    def embed(self: LocalExtraction, batches: Any, most: int) -> Any:
-        count, opened = processors(), functools.cache(lambda: self._opened(most))
-        with working(count) as decoders:
-            decoded = ((tag, decoded_by(decoders, count, some, self.preprocessing)) for tag, some in batches)
-            with (
-                in_background(decoded) as ready,
-                in_background((tag, embedded(answers, lambda some: opened()(some))) for tag, answers in ready) as made,
-            ):
-                yield from made
+    right = openvino.Core.compile_model
 
-    right = LocalExtraction.embed
-    LocalExtraction.embed = embed  # type: ignore[method-assign]
+    def compiled(self: Any, model: Any, device: str, settings: dict[str, Any]) -> Any:
+        return right(self, model, device, {**settings, "ENABLE_CPU_PINNING": True})
+
+    openvino.Core.compile_model = compiled
     try:
         yield
     finally:
-        LocalExtraction.embed = right  # type: ignore[method-assign]
+        openvino.Core.compile_model = right
 
 
-def indexing(
-    template: Path, backbone: str, folder: Path, runtimes: Sequence[Runtime], repeats: int, scratch: Path
-) -> dict[str, Any]:
+class PartsOfAnIndex:
+    """Seconds of a processor that each part of an index takes, by the threads that do it. What a part calls is not of it."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, float] = {}
+        self._within = threading.local()
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A function whose calls are counted as a part."""
+
+        @functools.wraps(call)
+        def counted(*given: Any, **named: Any) -> Any:
+            outside = getattr(self._within, "inner", 0.0)
+            self._within.inner, began = 0.0, time.thread_time()
+            try:
+                return call(*given, **named)
+            finally:
+                taken = time.thread_time() - began
+                self.taken[name] = self.taken.get(name, 0.0) + taken - self._within.inner
+                self._within.inner = outside + taken
+
+        return counted
+
+    @contextlib.contextmanager
+    def counted(self) -> Any:
+        """Count them; what is left of a process is the handing over, and what the parts' threads do besides."""
+        places = (
+            ("reading and hashing", streaming, "read_picture"), ("decoding", decoding_of_images, "_read"),
+            ("resizing", decoding_of_images, "pixels"), ("network", EmbeddingRun, "__call__"),
+            ("asking the gallery", GalleryStore, "get_many"), ("storing", GalleryStore, "put"),
+        )  # fmt: skip
+        right = [getattr(owner, attribute) for _, owner, attribute in places]
+        for (name, owner, attribute), call in zip(places, right, strict=True):
+            setattr(owner, attribute, self.timed(name, call))
+        try:
+            yield
+        finally:
+            for (_, owner, attribute), call in zip(places, right, strict=True):
+                setattr(owner, attribute, call)
+
+
+def indexing(backbone: str, folder: Path, runtimes: Sequence[Runtime], repeats: int, scratch: Path) -> dict[str, Any]:
     """Indexing photographs into an empty gallery, beside the bare network on as many decoded images, in turn.
 
     And beside what no index can be faster than where network and decoders have the same processors: both, one after the other.
     """
-    wanted = Preprocessing(size=SIDE)
+    wanted, template = Preprocessing(size=SIDE), scratch / f"template of {backbone}"
     files = files_of(folder)
     with Workspace.create(template) as space:
         space.register(backbone, pretrained=False, size=SIDE, interpolation="bilinear")
         for runtime in runtimes:
             with chosen(runtime):
-                space.embed(files_of(folder)[0], space.promoted)
+                space.embed(files[0], space.promoted)
     count = len(files)
     taken: dict[str, Any] = {}
 
@@ -160,22 +199,26 @@ def indexing(
             read_pixels(path, wanted)
 
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+    parts: dict[str, list[dict[str, float]]] = {}
     for _ in range(repeats):
         for runtime in runtimes:
-            shutil.copytree(template, scratch / "shop")
-            each = taken.setdefault(runtime, {"bare": [], "decoding": [], "index": [], "index, whole batches": []})
-            for name, way in (("index, whole batches", whole_batches()), ("index", contextlib.nullcontext())):
+            each = taken.setdefault(runtime, {"bare": [], "decoding": [], "index": [], "index, tied": []})
+            for name, way in (("index, tied", tied()), ("index", contextlib.nullcontext())):
+                shutil.copytree(template, scratch / "shop")
                 with chosen(runtime), way, Workspace(scratch / "shop") as shop:
                     shop.embed(files[0], shop.promoted)  # Loads the network.
                     if name == "index":
                         each["bare"].append(seconds(partial(embed_pixels, shop.holdings, pixels, shop.promoted)))
                         each["decoding"].append(seconds(decode_all))
-                    each[name].append(seconds(partial(shop.index, folder)))
+                    of_index = PartsOfAnIndex()
+                    with of_index.counted():
+                        each[name].append(seconds(partial(shop.index, folder)))
+                    if name == "index":
+                        of_index.taken["all else"] = each[name][-1][1] - sum(of_index.taken.values())
+                        parts.setdefault(runtime, []).append(of_index.taken)
                     assert shop.gallery.count() == count
                     assert shop.holdings.journal.entries()[-1]["runtime"] == runtime
                 shutil.rmtree(scratch / "shop")
-                shutil.copytree(template, scratch / "shop")
-            shutil.rmtree(scratch / "shop")
     return {
         "photographs": count,
         **{
@@ -183,7 +226,7 @@ def indexing(
             for what, over, under in (
                 ("share of the bare network's speed", ("bare",), "index"),
                 ("share of the speed of network and decoding in turn", ("bare", "decoding"), "index"),
-                ("times as fast as whole batches", ("index, whole batches",), "index"),
+                ("times as fast as tied to the first processors", ("index, tied",), "index"),
             )
         },
         "images per second": {
@@ -195,6 +238,13 @@ def indexing(
         "processor milliseconds an image": {
             runtime: {what: round(1000 * min(timing[1] for timing in times) / count, 2) for what, times in each.items()}
             for runtime, each in taken.items()
+        },
+        "parts of an index, processor milliseconds an image": {
+            runtime: {
+                name: round(1000 * value / count, 2)
+                for name, value in min(turns, key=lambda turn: sum(turn.values())).items()
+            }
+            for runtime, turns in parts.items()
         },
     }
 
@@ -226,6 +276,15 @@ def camera(backbone: str, count: int, repeats: int, scratch: Path) -> dict[str, 
         },
         "times as fast": ratios(taken, ("whole",), "reduced"),
     }
+
+
+def fewer(folder: Path, count: int, target: Path) -> Path:
+    """A folder with the first few photographs of another."""
+    for path in files_of(folder)[:count]:
+        place = target / path.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    return target
 
 
 def ratios(each: dict[str, list[tuple[float, float]]], over: tuple[str, ...], under: str) -> dict[str, Any]:
@@ -306,10 +365,13 @@ def main() -> None:
                     made = space.register(backbone, pretrained=False, size=SIDE)
                     result["networks"][title] = bare(space, made.name, options.repeats, scratch)
             record("runtimes", result, seed=0)
+        found = {}
+        for title, divisor in FEWER.items():
+            some = folder if divisor == 1 else fewer(folder, options.photographs // divisor, scratch / title)
+            found[title] = indexing(NETWORKS[title], some, options.runtimes, options.index_repeats, scratch)
         lite = NETWORKS["EfficientNet-Lite0"]
-        found = indexing(scratch / "shop-template", lite, folder, options.runtimes, options.index_repeats, scratch)
-        found["photographs of 4000 × 3000"] = camera(lite, options.photographs // 40, options.index_repeats, scratch)
-        record("indexing", {**head, "network": "EfficientNet-Lite0", **found}, seed=0)
+        large = camera(lite, options.photographs // 40, options.index_repeats, scratch)
+        record("indexing", {**head, "networks": found, "photographs of 4000 × 3000": large}, seed=0)
 
 
 if __name__ == "__main__":

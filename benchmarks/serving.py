@@ -7,8 +7,8 @@ With ``--before CHECKOUT``: one client searches with pictures by EfficientNet-Li
 this checkout and one of an earlier commit in turn; how long each step takes is what the servers' own metrics say.
 
 With ``--ways``: one client asks servers that compute otherwise in turn: in one thread or two, in bfloat16, from JPEGs of a
-reduced size, in a gallery of 16 bits. The least median of their turns says what an idle machine would give, the load what
-this one was.
+reduced size, in a gallery of 16 bits; with ``--before`` servers of that commit too, as they are by default. The least median of
+their turns says what an idle machine would give, the load what this one was.
 
 With ``--load SECONDS``: one server is asked for a mixture of everything that a page asks for, its memory is read every second,
 and a model is promoted and rolled back every ten seconds.
@@ -34,10 +34,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
+import torch
 from PIL import Image
 
 from common import record
@@ -102,14 +103,16 @@ class Way:
     """A way in which a server answers.
 
     Attributes:
-        runtime: of its network.
+        before: whether it is of the earlier commit.
+        runtime: of its network; by default the one that was found to be the fastest.
         threads: of its network, and of what else takes several.
         reduce_jpegs: whether JPEGs are decoded at a reduced size.
         precision: that the gallery keeps its vectors in.
         bf16: whether the network computes in bfloat16, by OpenVINO whatever the runtime.
     """
 
-    runtime: Runtime = "openvino"
+    before: bool = False
+    runtime: Runtime | Literal["auto"] = "auto"
     threads: int = 1
     reduce_jpegs: bool = False
     precision: Precision = "float32"
@@ -117,17 +120,19 @@ class Way:
 
 
 WAYS = {
-    "OpenVINO in one thread": Way(),
-    "OpenVINO in two threads": Way(threads=2),
-    "ONNX Runtime in two threads": Way("onnxruntime", 2),
-    "and reduced JPEGs": Way("onnxruntime", 2, reduce_jpegs=True),
-    "and a gallery in float16": Way("onnxruntime", 2, reduce_jpegs=True, precision="float16"),
+    "before, in one thread": Way(before=True),
+    "now, in one thread": Way(),
+    "before, in two threads": Way(before=True, threads=2),
+    "now, in two threads": Way(threads=2),
+    "and reduced JPEGs": Way(threads=2, reduce_jpegs=True),
+    "and a gallery in float16": Way(threads=2, reduce_jpegs=True, precision="float16"),
     "the same, bfloat16 in one thread": Way(reduce_jpegs=True, precision="float16", bf16=True),
 }
 
 
-def make_lite_workspace(directory: Path, items: int, way: Way = WAYS["OpenVINO in one thread"]) -> None:
-    """An untrained EfficientNet-Lite0 whose runtime is found, and vectors of any direction."""
+def make_lite_workspace(directory: Path, items: int, way: Way = WAYS["now, in one thread"]) -> None:
+    """An untrained EfficientNet-Lite0 whose runtime is found, with as many threads, and vectors of any direction."""
+    torch.set_num_threads(way.threads)
     with ExitStack() as stack:
         shop = stack.enter_context(Workspace.create(directory, precision=way.precision))
         if way.bf16:
@@ -304,15 +309,18 @@ def photographs() -> list[tuple[str, bytes]]:
     return [("search/image", image_request(picture(1000 + number, 640, 480))) for number in range(PICTURES)]
 
 
-def ways(folder: Path, items: int, seconds: float, repeats: int) -> dict[str, Any]:
-    """One client, at servers that answer in each of the ways, in turn."""
-    requests, found = photographs(), {name: list[tuple[float, dict[str, float]]]() for name in WAYS}
+def ways(folder: Path, items: int, seconds: float, repeats: int, before: Path | None) -> dict[str, Any]:
+    """One client, at servers that answer in each of the ways, in turn; those of an earlier commit where it is given."""
+    requests, found = photographs(), dict[str, list[tuple[float, dict[str, float]]]]()
     at_first = os.getloadavg()
     with ExitStack() as stack:
         servers = {}
         for number, (name, way) in enumerate(WAYS.items()):
+            if way.before and before is None:
+                continue
             make_lite_workspace(folder / str(number), items, way)
-            servers[name] = stack.enter_context(served(folder / str(number), 32, way=way))
+            source = before if way.before and before is not None else ROOT
+            servers[name] = stack.enter_context(served(folder / str(number), 32, source, way))
             asyncio.run(clients(servers[name].port, requests, 1, 2.0))
         for _ in range(repeats):
             for name, server in servers.items():
@@ -322,7 +330,7 @@ def ways(folder: Path, items: int, seconds: float, repeats: int) -> dict[str, An
                     kind: 1000 * (total - spent[kind]) / answered["requests"]
                     for kind, total in server.computed().items()
                 }
-                found[name].append((answered["milliseconds"]["search/image"]["p50"], each))
+                found.setdefault(name, []).append((answered["milliseconds"]["search/image"]["p50"], each))
     told: dict[str, Any] = {}
     for name, turns in found.items():
         least = min((each for _, each in turns), key=lambda each: sum(each.values()))
@@ -474,7 +482,7 @@ def main() -> None:
         if options.before or options.ways:
             os.environ[RUNTIME] = "openvino"
         if options.ways:
-            found = ways(Path(folder), options.items, options.seconds, options.repeats)
+            found = ways(Path(folder), options.items, options.seconds, options.repeats, options.before)
             record("serving_ways", {"items": options.items, "network": "EfficientNet-Lite0", **found})
             return
         if options.before:
