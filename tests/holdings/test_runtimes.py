@@ -282,10 +282,10 @@ def test_threads_that_need_openvino_together_open_it_once(monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(processors() < 2, reason="a single processor")
-def test_openvino_may_run_on_any_processor(template: tuple[Path, Path]) -> None:
+def test_openvino_may_run_on_any_processor(template: Template) -> None:
     """Not on the first one alone, which other processes may keep busy."""
     pytest.importorskip("openvino")
-    run, pixels, seen = runtimes.of_file("openvino", template[1], 16), noise(part_size(16)), set()
+    run, pixels, seen = runtimes.of_file("openvino", template.runnable, 16), noise(part_size(16)), set()
     with ThreadPoolExecutor(1) as pool:
         thread = pool.submit(threading.get_native_id).result()
         looking = pool.submit(lambda: [run(pixels) for _ in range(20)])
@@ -427,7 +427,7 @@ def test_features_of_a_frozen_backbone_are_made_by_a_runtime(
     np.testing.assert_allclose(found.plain, expected.plain, rtol=2e-3, atol=1e-4)
     np.testing.assert_allclose(found.views, expected.views, rtol=2e-3, atol=1e-4)
     (line,) = [line for line in listener.heard if "finding the fastest runtime" in line]
-    assert "the backbone resnet20" in line
+    assert f"the backbone {embedder.architecture.backbone}" in line
     use("torch")
     assert runtime(FEW) is None
 

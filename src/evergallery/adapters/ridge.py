@@ -92,7 +92,7 @@ def ridge_paths(source: Tensor, target: Tensor) -> tuple[RidgePaths, RidgePaths]
 
 @dataclass(frozen=True)
 class _Span:
-    """What rows x (N, D) span around their mean: ``x = mean + coordinates Vᵀ``, ``coordinatesᵀ coordinates = N diag(s)``.
+    """The span of rows x (N, D) around their mean: ``x = mean + coordinates Vᵀ``, ``coordinatesᵀ coordinates = N diag(s)``.
 
     Attributes:
         mean: (D,).
