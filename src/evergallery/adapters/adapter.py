@@ -1,5 +1,6 @@
 """Adapters: maps of unit rows to unit rows, learned from pairs of the same images."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -11,7 +12,7 @@ MINIMUM_PAIRS = 2
 TINY = 1e-12
 
 
-class Adapter(nn.Module):
+class Adapter(nn.Module, ABC):
     """A map of unit rows (N, D) of one space, the source, to unit rows (N, D') of another, the target.
 
     Queries of the source and stored vectors of the target are compared by the inner product of ``query_side`` and
@@ -33,18 +34,18 @@ class Adapter(nn.Module):
         self.eval()
 
     @property
+    @abstractmethod
     def source_dimension(self) -> int:
         """D of the embeddings that the adapter maps."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def dimension(self) -> int:
         """D' of the embeddings that the adapter gives."""
-        raise NotImplementedError
 
+    @abstractmethod
     def map(self, embeddings: Tensor) -> Tensor:
         """Embeddings (N, D) to (N, D') of any length."""
-        raise NotImplementedError
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Unit rows (N, D) to unit rows (N, D').

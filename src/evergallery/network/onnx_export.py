@@ -26,7 +26,6 @@ from evergallery.errors import MissingExtraError, RefusedError
 from evergallery.network.embedder import Embedder, Extractor
 from evergallery.network.foreign import EXACT, NUMBERS, PREPROCESSING, SAME, onnx_model, probe, probe_images
 
-"""Least cosine of what the file and the embedder make of the probe pictures, in float32."""
 OPSET = 18
 Network = TypeVar("Network", bound=nn.Module)
 
