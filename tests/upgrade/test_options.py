@@ -9,6 +9,7 @@ import pytest
 
 from conftest import as_json, evergallery
 from evergallery import Workspace
+from evergallery.cli.printing import print_plan
 from evergallery.errors import InputError
 from evergallery.holdings.answer import Answer
 from evergallery.retrieval.bootstrap import Interval
@@ -159,6 +160,23 @@ def test_advice_on_older_vectors_does_not_contradict_that_of_the_generation_that
     )
     found = replace(check, pairs=pairs)
     assert [recommendation.text for recommendation in found.advice] == found.to_dict()["advice"] == shown
+
+
+@pytest.mark.parametrize(
+    ("answer", "last"),
+    [
+        (None, "To refresh all the same:  evergallery refresh v3"),
+        (Answer(), "Next:  evergallery refresh v3"),
+    ],
+)
+def test_a_plan_whose_advice_is_to_keep_the_old_generation_does_not_go_on_to_a_refresh(
+    shop: Workspace, answer: Answer | None, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = replace(shop.plan("v3"), advice=Recommendation("Advice.", answer))
+    print_plan(replace(plan, recall={"random": tuple(0.5 for _ in plan.shares)}))
+    told = capsys.readouterr().out.splitlines()
+    assert "Advice." in told
+    assert told[-1].startswith(last)
 
 
 def test_on_the_command_line(shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

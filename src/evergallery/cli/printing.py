@@ -261,7 +261,9 @@ def print_plan(result: "Plan") -> None:
         print_options(result.options, "recall@1")
         say(result.advice.text)
     order = f" --order {best}" if best and best != "random" else ""
-    say(f"Next:  evergallery refresh {result.generation}{f' --with {result.adapter}' if result.adapter else ''}{order}")
+    refresh = f"evergallery refresh {result.generation}{f' --with {result.adapter}' if result.adapter else ''}{order}"
+    needless = result.advice is not None and result.advice.answer is None
+    say(f"To refresh all the same:  {refresh}" if needless else f"Next:  {refresh}")
 
 
 def print_status(result: "Status") -> None:
