@@ -82,9 +82,9 @@ class Searches:
 
 
 @contextmanager
-def searching(shop: Workspace, pictures: Sequence[Path]) -> Iterator[tuple[Searches, threading.Lock]]:
+def searching(shop: Workspace, pictures: Sequence[Path], turn: threading.Lock) -> Iterator[Searches]:
     """Search in a thread until the block ends; whoever holds the lock makes it wait."""
-    searches, turn, end = Searches(), threading.Lock(), threading.Event()
+    searches, end = Searches(), threading.Event()
 
     def search() -> None:
         while not end.is_set():
@@ -105,7 +105,7 @@ def searching(shop: Workspace, pictures: Sequence[Path]) -> Iterator[tuple[Searc
     thread = threading.Thread(target=search)
     thread.start()
     try:
-        yield searches, turn
+        yield searches
     finally:
         end.set()
         thread.join()
@@ -165,6 +165,7 @@ def soak(images: ImageSet, life: SoakPlan, directory: Path) -> tuple[list[dict[s
     for half in parts(images, life.rounds, life.classes):
         write_photos(held, images, half)
     rows: list[dict[str, Any]] = []
+    turn = threading.Lock()
 
     def one_round(number: int) -> dict[str, Any]:
         began = time.perf_counter()
@@ -180,7 +181,8 @@ def soak(images: ImageSet, life: SoakPlan, directory: Path) -> tuple[list[dict[s
         shop.index(write_photos(indexed / name, images, stored))
         # Whose photographs stay where they are: so each round has as many items as the one before.
         if number >= 2:
-            shop.gallery.delete(before[: len(stored)])
+            with turn:  # An item that was just found is searched with.
+                shop.gallery.delete(before[: len(stored)])
         refreshed = 0
         if number % life.refreshed_every == life.refreshed_every - 1:
             refreshed = shop.refresh(name).refreshed
@@ -190,7 +192,7 @@ def soak(images: ImageSet, life: SoakPlan, directory: Path) -> tuple[list[dict[s
     with shop:
         rows.append(one_round(0))
         pictures = sorted(indexed.rglob("*.png"))
-        with searching(shop, pictures) as (searches, turn):
+        with searching(shop, pictures, turn) as searches:
             for number in range(1, life.rounds):
                 done = one_round(number)
                 with turn:
