@@ -120,14 +120,17 @@ def build_backbone(
         watcher: hears of a host that is asked for weights.
 
     Raises:
-        InputError: no such model, no pretrained weights for it, or the weights cannot be fetched.
+        InputError: no such model, no published weights of it, or the weights cannot be fetched.
     """
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         if name in CIFAR_DEPTHS:
             if pretrained:
-                raise InputError(f"{name} has no pretrained weights: drop --pretrained or choose a timm model.")
+                raise InputError(
+                    f"{name} has no published weights: leave --pretrained out (a benchmark takes --from-scratch), or choose "
+                    f"another --backbone."
+                )
             module: nn.Module = CifarResNet(CIFAR_DEPTHS[name])
             # CIFAR-100's statistics, as CSD's code normalises.
             return Backbone(module, CIFAR_WIDTHS[-1], 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
