@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import functools
 import gc
+import importlib.metadata
 import io
 import json
 import os
@@ -54,8 +55,10 @@ def room_in_memory() -> int:
         return 0
 
 
-# The commands are built from the verbs once for all tests, and not once for each call.
+# The commands are built from the verbs once for all tests, and not once for each call; no test installs a package, whose
+# entry points each run of a trainer looks for in all that is installed.
 typer.main.get_command = functools.cache(typer.main.get_command)
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)  # type: ignore[assignment]
 if "TMPDIR" not in os.environ and room_in_memory() > 6 << 30:
     # What torch compiles is loaded as a program, which files in memory may not be, and serves the next run too.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "torchinductor-evergallery"))

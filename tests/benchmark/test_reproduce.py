@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,14 +133,20 @@ def test_a_command_is_planned_as_it_stands(
         planned.extend(jobs)
         raise InputError("planned")
 
-    create = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **rest: create(name, **rest))
+    create, built = timm.create_model, Counter[str]()
+
+    def counted(name: str, pretrained: bool = False, **rest: Any) -> nn.Module:
+        built[name] += 1
+        return create(name, **rest)
+
+    monkeypatch.setattr(timm, "create_model", counted)
     monkeypatch.setattr(backbones, "packaged", lambda name: None)
     monkeypatch.setattr(runner, "load_weights", lambda module, path: None)
     monkeypatch.setattr(runner, "_run_all", plan)
     words = shlex.split(command.replace("DIR", str(sets)))[1:]
     with torch.device("meta"):
         assert "planned" in evergallery(*words, "--out", tmp_path, expect=2).stderr
+    assert all(times <= 4 for times in built.values()), "a network is built for each question, and not for each run"
     names = option(command, "--methods")
     assert len({one.seed for one in planned}) == 3
     if names is not None:

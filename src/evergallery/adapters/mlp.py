@@ -135,7 +135,7 @@ def _initial_weights(rotation: Tensor, hidden: int, seed: int) -> ResidualWeight
     """The tensors of ``MLPAdapter``: it begins as the rotation."""
     width, out = rotation.shape
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         linear, inner, outer = nn.Linear(width, out, bias=False), nn.Linear(width, hidden), nn.Linear(hidden, out)
     with torch.no_grad():
         linear.weight.copy_(rotation.T)

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -221,13 +222,16 @@ class BenchmarkProtocol:
         )
 
 
+@cache
 def described(backbone: str) -> "Backbone":
-    """Return a backbone of which the width and the input are wanted, and not the weights."""
+    """Return a backbone of which the width and the input are wanted: it has no layers."""
+    from torch import nn
+
     from evergallery.network import build_backbone
     from evergallery.network.uninitialised import uninitialised
 
     with uninitialised():
-        return build_backbone(backbone)
+        return replace(build_backbone(backbone), module=nn.Identity())
 
 
 @dataclass(frozen=True)

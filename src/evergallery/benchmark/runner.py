@@ -15,7 +15,7 @@ from evergallery.benchmark.embeddings import evaluations_of, lineage_embeddings,
 from evergallery.benchmark.job import BenchmarkJob, Experiment, option_text
 from evergallery.benchmark.lineage import first_directory, first_generation, lineage, network_of
 from evergallery.benchmark.measures import measures_of
-from evergallery.benchmark.protocol import BenchmarkProtocol, described
+from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.benchmark.result import result_of
@@ -23,8 +23,9 @@ from evergallery.data.evaluation_sets import evaluation_set
 from evergallery.data.images.sizes import Size
 from evergallery.errors import InputError, require_known
 from evergallery.files import creation_of, read_json, write_json
-from evergallery.network import Architecture, Embedder
+from evergallery.network import Architecture, Embedder, build_backbone
 from evergallery.network.backbones import load_weights, require_size
+from evergallery.network.uninitialised import uninitialised
 from evergallery.watching import SILENT, Watcher
 
 
@@ -120,10 +121,12 @@ def _check_networks(protocol: BenchmarkProtocol, size: Size, watcher: Watcher) -
         )
     networks = {protocol.backbone: protocol.weights, update_backbone: protocol.later_weights}
     for backbone in networks:
-        require_size(backbone, described(backbone), size)
+        with uninitialised():
+            require_size(backbone, build_backbone(backbone), size)
     for backbone, weights in networks.items():
         architecture = Architecture.of(backbone=backbone, dimension=protocol.dim, neck=protocol.neck)
-        embedder = Embedder(architecture, pretrained=protocol.pretrained, watcher=watcher)
+        with uninitialised():
+            embedder = Embedder(architecture, pretrained=protocol.pretrained, watcher=watcher)
         if weights is not None:
             load_weights(embedder.backbone, weights)
 

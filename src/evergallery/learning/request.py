@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -47,9 +48,19 @@ class NetworkChanges:
             "neck": self.neck if self.neck is not None else own_neck,
         }
         changed = Architecture.of(**values)
-        with uninitialised():
-            Embedder(changed)
+        _require_buildable(changed)
         return changed
+
+
+@cache
+def _require_buildable(architecture: Architecture) -> None:
+    """Build an architecture, so that it is known that it can be; what could be built once can be again.
+
+    Raises:
+        InputError: it cannot.
+    """
+    with uninitialised():
+        Embedder(architecture)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Adversary(nn.Module):
         self.register_buffer("exists", torch.bincount(labels, minlength=classes) > 1)
         self.elasticity = nn.Parameter(torch.zeros(classes))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # A run that is resumed begins anew.
+            torch.default_generator.manual_seed(0)  # A run that is resumed begins anew.
             self.discriminator = nn.Sequential(
                 nn.Linear(embeddings.shape[1], HIDDEN), nn.BatchNorm1d(HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2)
             )

@@ -124,7 +124,7 @@ def build_backbone(
     """
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
         if name in CIFAR_DEPTHS:
             if pretrained:
                 raise InputError(

@@ -86,7 +86,7 @@ class Embedder(Extractor):
         self.dimension = dimension
         self.backbone = backbone.module
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + 1)
+            torch.default_generator.manual_seed(seed + 1)
             self.neck = nn.Sequential()
             if architecture.neck in IDENTITIES:
                 self.neck.append(UnitRows())

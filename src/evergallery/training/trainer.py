@@ -404,8 +404,10 @@ class Trainer:
     def _draws(self, step: int) -> torch.Generator:
         """The generator of augmentation; every draw comes from the numbers of epoch and step."""
         seed, epoch = self.settings.data_seed, self.standing.epoch
-        # Layers that draw for themselves (dropout, stochastic depth) use the global state.
-        torch.manual_seed(_seed(seed, epoch, step, 1 + self.ranks.rank))
+        # Layers that draw for themselves (dropout, stochastic depth) use the global state. To seed devices that are not open
+        # takes torch longer than a small step: it notes for each of them who has called.
+        seed_global = torch.default_generator.manual_seed if self.fabric.device.type == "cpu" else torch.manual_seed
+        seed_global(_seed(seed, epoch, step, 1 + self.ranks.rank))
         return torch.Generator().manual_seed(_seed(seed, epoch, step))
 
     def _losses(self, indices: NDArray[np.int64], draws: torch.Generator, progress: float) -> dict[str, Tensor]:
