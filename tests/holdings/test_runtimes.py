@@ -31,7 +31,7 @@ from evergallery.holdings.loaded import EMBEDDERS
 from evergallery.network import Embedder, Extractor, onnx_export, runtimes, trial
 from evergallery.network.features import AugmentedViews, FeatureCache
 from evergallery.network.ranks import Ranks
-from evergallery.network.runtimes import OF_FILES, Embed, Pixels, Runtime, Vectors, part_size
+from evergallery.network.runtimes import OF_FILES, Embed, Pixels, Runtime, Vectors, at_once, part_size
 from evergallery.watching import Watcher
 
 pytest.importorskip("onnx")
@@ -472,7 +472,7 @@ def test_one_image_goes_to_the_runtime_that_is_fastest_with_one(
     use("onnxruntime")
     embedded(shop, noise(1))
     use("auto")
-    part = part_size(16)
+    part = at_once(16)
     with again(shop) as space:
         for count, runtime in ((1, "torch"), (part - 1, "torch"), (part, "onnxruntime")):
             assert kept.running(space.holdings, space.generation("v1"), count).how["runtime"] == runtime
@@ -487,7 +487,55 @@ def test_one_image_goes_to_the_runtime_that_is_fastest_with_one(
 
 def test_onnxruntime_keeps_no_processor_busy_until_the_next_picture_comes() -> None:
     pytest.importorskip("onnxruntime")
-    assert runtimes.onnxruntime_options().get_session_config_entry("session.force_spinning_stop") == "1"
+    assert runtimes.onnxruntime_options(2).get_session_config_entry("session.force_spinning_stop") == "1"
+
+
+@pytest.mark.parametrize("runtime", OF_FILES)
+def test_each_thread_takes_a_part_by_itself(
+    template: Template, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(runtime)
+    monkeypatch.setattr(runtimes, "threads", lambda: 1)
+    part = part_size(16)
+    pixels = noise(2 * part + 3)
+    expected = runtimes.of_file(runtime, template.runnable, 16)(pixels)
+    monkeypatch.setattr(runtimes, "threads", lambda: 2)
+    assert at_once(16) == 2 * part
+    run = runtimes.of_file(runtime, template.runnable, 16)
+    both, side_by_side = threading.Barrier(2), runtimes._side_by_side
+
+    def together(made: Callable[[Any], Vectors], parts: list[Any]) -> list[Vectors]:
+        def wait(some: Any) -> Vectors:
+            if len(some) == part:
+                both.wait(60)
+            return made(some)
+
+        return side_by_side(wait, parts)
+
+    monkeypatch.setattr(runtimes, "_side_by_side", together)
+    for count in (len(pixels), 2 * part):
+        np.testing.assert_allclose(run(pixels[:count]), expected[:count], atol=2e-5)
+    np.testing.assert_allclose(run(pixels[:1]), expected[:1], atol=2e-5)
+
+
+def test_threads_of_onnxruntime_do_not_share_a_part(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    real, used = onnxruntime.InferenceSession, []
+
+    class Session:
+        def __init__(self, path: str, options: Any, **more: Any) -> None:
+            self.threads, self.real = options.intra_op_num_threads, real(path, options, **more)
+
+        def run(self, *given: Any) -> Any:
+            used.append((self.threads, len(given[1]["pixels"])))
+            return self.real.run(*given)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(runtimes, "threads", lambda: 2)
+    run = runtimes.of_file("onnxruntime", template.runnable, 16)
+    run(noise(1))
+    run(noise(6))
+    assert used == [(2, 1), (1, 3), (1, 3)]
 
 
 def test_few_images_are_worth_no_trial_and_many_are(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

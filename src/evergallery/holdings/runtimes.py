@@ -34,6 +34,7 @@ from evergallery.network.runtimes import (
     TriedNetwork,
     Vectors,
     asked_for,
+    at_once,
     is_installed,
     of_file,
     part_size,
@@ -111,11 +112,11 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
         if network is None:
             return _opened(holdings, generation)
         holdings.loaded.keep_runnable(generation, network)
-    chosen = asked or network.trial.for_images(images, part_size(generation.preprocessing.size))
+    chosen = asked or network.trial.for_images(images, at_once(generation.preprocessing.size))
     found = network.in_runtime(chosen)
     if found is None:
         return _opened(holdings, generation)
-    return EmbeddingRun(found, {"runtime": chosen, "numbers": "float32"}, part_size(generation.preprocessing.size))
+    return EmbeddingRun(found, {"runtime": chosen, "numbers": "float32"}, at_once(generation.preprocessing.size))
 
 
 def running_backbone(
@@ -142,7 +143,7 @@ def running_backbone(
     network = _found(directory, _of_backbone(embedder, preprocessing), images, asked, watcher)
     if network is None:
         return None
-    return network.in_runtime(asked or network.trial.for_images(images, part_size(preprocessing.size)))
+    return network.in_runtime(asked or network.trial.for_images(images, at_once(preprocessing.size)))
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class _Runnable:
     @property
     def part(self) -> int:
         """Images that it takes best at once."""
-        return part_size(self.preprocessing.size)
+        return at_once(self.preprocessing.size)
 
 
 def _of_generation(holdings: Holdings, generation: Generation) -> _Runnable:

@@ -23,7 +23,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size, sides
 from evergallery.errors import EvergalleryError, InputError, MissingExtraError, UnavailableError
 from evergallery.network.embedder import Extractor
-from evergallery.network.runtimes import is_installed, onnxruntime_options, openvino_model, part_size
+from evergallery.network.runtimes import is_installed, onnxruntime_options, openvino_model, part_size, threads
 
 PROBE_CELLS = (2, 4, 8, 16)
 """Coloured cells along the side of each probe picture: coarse to fine, as networks look at either."""
@@ -373,7 +373,7 @@ def _session(path: Path, providers: Sequence[Any] = (CPU,)) -> Any:
     runtime = _onnxruntime()
     try:
         # From bytes, so that weights in files beside it, which a generation would not keep, are missed at once.
-        return runtime.InferenceSession(path.read_bytes(), onnxruntime_options(), providers=list(providers))
+        return runtime.InferenceSession(path.read_bytes(), onnxruntime_options(threads()), providers=list(providers))
     # The runtime's errors have no common base.
     except Exception as error:
         raise InputError(

@@ -8,11 +8,13 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -43,6 +45,11 @@ Embed = Callable[[Pixels], Vectors]
 def part_size(size: Size) -> int:
     """Images of a size that a network on a CPU takes best at once."""
     return min(CPU_IMAGES, max(1, CPU_PIXELS // math.prod(sides(size))))
+
+
+def at_once(size: Size) -> int:
+    """Images of a size that a runtime of files takes best at once: a part for each of its threads."""
+    return threads() * part_size(size)
 
 
 def threads() -> int:
@@ -199,23 +206,41 @@ def of_file(runtime: Runtime, path: Path, side: Size) -> Embed:
 def _onnxruntime(path: Path, side: Size) -> Embed:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), onnxruntime_options(), providers=["CPUExecutionProvider"])
-    size = part_size(side)
+    @cache
+    def session(count: int) -> Any:
+        return onnxruntime.InferenceSession(str(path), onnxruntime_options(count), providers=["CPUExecutionProvider"])
+
+    def made(session: Any, pixels: Pixels) -> Vectors:
+        vectors: Vectors = session.run(None, {"pixels": pixels})[0]
+        return vectors
 
     def embed(pixels: Pixels) -> Vectors:
-        starts = range(0, len(pixels), size)
-        parts = [session.run(None, {"pixels": pixels[start : start + size]})[0] for start in starts]
-        return np.concatenate(parts)
+        if len(pixels) == 1:
+            return made(session(threads()), pixels)
+        # Threads that share a part wait busily for one another. With a part each, they need not wait.
+        size = min(part_size(side), math.ceil(len(pixels) / threads()))
+        parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        return np.concatenate(_side_by_side(partial(made, session(1)), parts))
 
+    session(threads())
     return embed
 
 
-def onnxruntime_options() -> Any:
-    """The options of a session of ONNX Runtime."""
+def _side_by_side(run: Callable[[NDArray[Any]], Vectors], parts: Sequence[NDArray[Any]]) -> list[Vectors]:
+    """Return what is made of each part, by as many threads as a network has."""
+    count = min(threads(), len(parts))
+    if count <= 1:
+        return [run(part) for part in parts]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, parts))
+
+
+def onnxruntime_options(count: int) -> Any:
+    """The options of a session of ONNX Runtime in so many threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
+    options.intra_op_num_threads = count
     options.log_severity_level = 4
     # Its threads wait busily for one another, which is as it should be; but not for the next picture that somebody searches with.
     options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -248,6 +273,8 @@ def openvino_model(
 ) -> Callable[[NDArray[Any]], Vectors]:
     """A model of an ONNX file in OpenVINO, with fixed shapes for whole parts and for one image, which are faster than any shape.
 
+    As many parts as there are threads go through it side by side; one image has all threads.
+
     Args:
         path: of the file.
         name: of its input.
@@ -261,33 +288,40 @@ def openvino_model(
         "EXECUTION_MODE_HINT": "ACCURACY" if precision == "f32" else "PERFORMANCE",
         "INFERENCE_NUM_THREADS": threads(),
         "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
         # By itself it ties its threads to the first processors, and so does every other process: they would share these.
         "ENABLE_CPU_PINNING": False,
     }
-    # A request has memory of its own for one call at a time.
-    lock = threading.Lock()
 
-    def compiled(count: int) -> Callable[[NDArray[Any]], Vectors]:
+    def compiled(count: int, streams: int) -> Callable[[NDArray[Any]], Vectors]:
         model = core.read_model(path)
         model.reshape({name: [count, *shape]})
-        program = core.compile_model(model, "CPU", settings)
-        request = program.create_infer_request()
+        program = core.compile_model(model, "CPU", {**settings, "NUM_STREAMS": streams})
+        # A request has memory of its own for one call at a time.
+        requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams):
+            requests.put(program.create_infer_request())
 
         def infer(images: NDArray[Any]) -> Vectors:
-            # The program lives as long as its request; vectors are copied, because the next call writes over them.
-            return np.array(request.infer({name: images})[program.output(0)], dtype=np.float32)
+            request = requests.get()
+            try:
+                # The program lives as long as its requests; vectors are copied, because the next call writes over them.
+                return np.array(request.infer({name: images})[program.output(0)], dtype=np.float32)
+            finally:
+                requests.put(request)
 
         return infer
 
-    single = compiled(1)
-    whole = compiled(size) if size > 1 else single
+    single = compiled(1, 1)
+    # A thread takes a part by itself: those that shared one would wait for one another.
+    whole = compiled(size, threads()) if size > 1 else single
+
+    def infer(part: NDArray[Any]) -> Vectors:
+        return whole(part) if len(part) == size else single(part)
 
     def run(images: NDArray[Any]) -> Vectors:
         full = len(images) - len(images) % size
-        with lock:
-            parts = [whole(images[start : start + size]) for start in range(0, full, size)]
-            parts += [single(images[start : start + 1]) for start in range(full, len(images))]
-        return np.concatenate(parts)
+        parts = [images[start : start + size] for start in range(0, full, size)]
+        parts += [images[start : start + 1] for start in range(full, len(images))]
+        return np.concatenate(_side_by_side(infer, parts))
 
     return run

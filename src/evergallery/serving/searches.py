@@ -25,7 +25,7 @@ from evergallery.holdings.embedding import embed_pixels, embed_words
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
-from evergallery.network.runtimes import part_size
+from evergallery.network.runtimes import at_once
 from evergallery.searching.looking import look_at_stored, onlookers, seen_by
 from evergallery.searching.previewing import own_vectors
 from evergallery.searching.rescoring import RescoreCounts
@@ -103,7 +103,7 @@ class Searches:
         if not generation.extracts:
             return
         preprocessing = generation.preprocessing
-        for count in {1, part_size(preprocessing.size)} if generation.can_be_parent else {1}:
+        for count in {1, at_once(preprocessing.size)} if generation.can_be_parent else {1}:
             embed_pixels(self._holdings, np.zeros((count, *preprocessing.shape, 3), np.uint8), generation)
 
     async def by_stored(
