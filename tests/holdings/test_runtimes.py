@@ -737,3 +737,30 @@ def test_the_command_line_names_it_before_anything_is_done(
     assert "auto, torch, torch.compile, onnxruntime, openvino" in told.stderr
     evergallery("index", tmp_path / "pictures.npz", "-w", shop.directory, "--runtime", "onnxruntime")
     assert shop.holdings.journal.entries()[-1]["runtime"] == "onnxruntime"
+
+
+def test_generations_of_a_frozen_backbone_share_the_file_of_it(
+    tmp_path: Path, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "SECONDS", 0.01)
+    written: list[str] = []
+
+    def recorded(name: str, right: Callable[..., None]) -> Callable[..., None]:
+        def write(*given: Any) -> None:
+            written.append(name)
+            right(*given)
+
+        return write
+
+    for name in ("export_runnable", "export_runnable_backbone"):
+        monkeypatch.setattr(onnx_export, name, recorded(name, getattr(onnx_export, name)))
+    with Workspace.create(tmp_path / "shop", backbone="resnet8", size=16) as shop:
+        first = shop.register("resnet8", pretrained=False, size=16)
+        use("onnxruntime")
+        second = shop.learn(coloured_images(3, 4, size=16), parent=first.name, train="neck")
+        made = [embed_pixels(shop.holdings, noise(3), generation) for generation in (first, second)]
+        assert written == ["export_runnable_backbone"]
+        assert [kept.running(shop.holdings, g, FEW).how["runtime"] for g in (first, second)] == ["onnxruntime"] * 2
+        use("torch")
+        for vectors, generation in zip(made, (first, second), strict=True):
+            np.testing.assert_allclose(vectors, embed_pixels(shop.holdings, noise(3), generation), atol=2e-5)

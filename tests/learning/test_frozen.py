@@ -16,7 +16,8 @@ from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
-from evergallery.generations.generation import Generation
+from evergallery.generations.generation import EMBEDDER, Generation
+from evergallery.holdings.embedding import extract
 from evergallery.memory.scatter import EMPHASES
 from evergallery.methods import CSD, METHODS, DualTuning, Evergreen, Finetune, Joint, Mutual
 from evergallery.network import Embedder, build_backbone, extraction, features
@@ -392,3 +393,41 @@ def test_another_backbone_learns_from_the_features_of_both(shop: Workspace, tmp_
     }
     assert made == wanted
     assert shop.check("v2", some(0, seed=4), against="v1").pairs[0].evidence.queries == 24
+
+
+class Lookers(Watcher):
+    """Remembers which generations looked at images."""
+
+    def __init__(self) -> None:
+        self.heard: set[str] = set()
+
+    def counted(self, activity: str, done: int, total: int) -> None:
+        if activity.startswith("extracting with "):
+            self.heard.add(activity.removeprefix("extracting with "))
+
+
+def test_a_check_looks_once_for_all_generations_of_a_frozen_backbone(shop: Workspace) -> None:
+    learned, both, lookers = shop.learn(some(0)), some(4, each=9), Lookers()
+    held_out = both.select(np.arange(0, len(both), 2))
+    expected = extract(shop.holdings, learned, held_out, keep=False)
+    shop.check("v2", held_out, against="v1", watcher=lookers)
+    assert lookers.heard == {"v1"}
+    np.testing.assert_allclose(extract(shop.holdings, learned, held_out, lookers), expected, atol=2e-5)
+    # More images, of which some are known.
+    found = extract(shop.holdings, learned, both, lookers)
+    assert lookers.heard == {"v1", "v2"}
+    np.testing.assert_allclose(found, extract(shop.holdings, learned, both, keep=False), atol=2e-5)
+
+
+def test_a_generation_looks_itself_where_another_learned_its_backbone_or_is_damaged(
+    shop: Workspace, quick: Quick
+) -> None:
+    learned, held_out, lookers = shop.learn(some(0)), some(4), Lookers()
+    other = shop.learn(some(0), train="all", parent="v1", settings={"epochs": 1, "batch_size": 8})
+    for generation in (shop.generation("v1"), other):
+        extract(shop.holdings, generation, held_out, lookers)
+    assert lookers.heard == {"v1", "v3"}
+    (shop.generation("v1").directory / EMBEDDER).write_bytes(b"damaged")
+    with Workspace(shop.directory) as again:
+        extract(again.holdings, learned, held_out, lookers)
+    assert lookers.heard == {"v1", "v2", "v3"}

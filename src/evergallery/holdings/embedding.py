@@ -1,5 +1,7 @@
 """Images to vectors, by the generations of a workspace."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import read_pixels
 from evergallery.devices.choosing import FEW, device_for
-from evergallery.errors import InputError
+from evergallery.errors import DamagedError, InputError
 from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding_cache import EmbeddingCache
@@ -27,7 +29,7 @@ def extract(
     """Unit embeddings (N, D) of N images by a generation.
 
     Args:
-        generation: that looks at them.
+        generation: that looks at them, where no other one of the same frozen backbone has.
         images: N.
         watcher: hears of progress.
         keep: whether they are kept, by content, so that no image is extracted twice for a check.
@@ -36,6 +38,7 @@ def extract(
         return _extract(holdings, generation, images, watcher)
     cache = EmbeddingCache(holdings.directory / "cache" / "embeddings")
     known = cache.get(generation.fingerprint, images.hashes)
+    known |= _by_relatives(holdings, cache, generation, [name for name in images.hashes if name not in known])
     missing = [index for index, content in enumerate(images.hashes) if content not in known]
     if missing:
         made = _extract(holdings, generation, images.select(np.array(missing)), watcher)
@@ -43,6 +46,28 @@ def extract(
         cache.add(generation.fingerprint, hashes, made)
         known |= dict(zip(hashes, made, strict=True))
     return np.stack([known[content] for content in images.hashes])
+
+
+def _by_relatives(
+    holdings: Holdings, cache: EmbeddingCache, generation: Generation, hashes: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Embeddings (D,) by a generation from those that others of the same frozen backbone have made, by content hash.
+
+    They are not kept, so that every one that is kept was made of its image.
+    """
+    found: dict[str, NDArray[np.float32]] = {}
+    for other in holdings.generations():
+        missing = [content for content in hashes if content not in found]
+        # Where both have learned with their backbones, no network need be opened to know that these differ.
+        if not missing or "neck" not in (generation.card.settings.get("train"), other.card.settings.get("train")):
+            continue
+        known = cache.get(other.fingerprint, missing)
+        # What cannot be read of another generation is no reason not to look at the images.
+        with suppress(DamagedError):
+            between = holdings.loaded.between(other, generation) if known else None
+            if between is not None:
+                found |= dict(zip(known, between(np.stack(list(known.values()))), strict=True))
+    return found
 
 
 def begin(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> None:

@@ -172,9 +172,18 @@ class _Runnable:
 
 def _of_generation(holdings: Holdings, generation: Generation) -> _Runnable:
     def write(path: Path) -> None:
-        from evergallery.network.onnx_export import export_runnable
+        from evergallery.network.embedder import Embedder
+        from evergallery.network.features import feature_width
+        from evergallery.network.onnx_export import export_runnable, export_runnable_on
 
-        export_runnable(holdings.loaded.embedder(generation), generation.preprocessing, path)
+        embedder, preprocessing = holdings.loaded.embedder(generation), generation.preprocessing
+        if isinstance(embedder, Embedder):
+            # A frozen backbone is written once for all generations that have it.
+            backbone = _kept(holdings.directory, _of_backbone(embedder, preprocessing))
+            if backbone is not None and backbone.file is not None:
+                export_runnable_on(backbone.file, embedder, feature_width(embedder), path)
+                return
+        export_runnable(embedder, preprocessing, path)
 
     return _Runnable(
         generation.name,

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
@@ -53,6 +54,17 @@ class _PixelBackbone(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.backbone(normalise(pixels.permute(0, 3, 1, 2), self.mean, self.std))
         return features
+
+
+class _UnitNeck(nn.Module):
+    """The neck of an embedder with its normalisation of embeddings."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        super().__init__()
+        self.neck = embedder.neck
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.normalize(self.neck(features).float())
 
 
 class _UnitEmbedder(nn.Module):
@@ -124,6 +136,29 @@ def export_runnable_backbone(embedder: Embedder, preprocessing: Preprocessing, p
         ImportError: without onnx or onnxscript.
     """
     _write_runnable(_PixelBackbone(_contiguous(embedder), preprocessing), preprocessing, path)
+
+
+def export_runnable_on(backbone: Path, embedder: Embedder, width: int, path: Path) -> None:
+    """Write an embedder as ``export_runnable`` does, from the file of its backbone, which takes a twentieth of the time.
+
+    Args:
+        backbone: as ``export_runnable_backbone`` has written it.
+        embedder: whose neck is put on it.
+        width: W of the backbone's features.
+        path: of the file.
+
+    Raises:
+        ImportError: without onnx or onnxscript.
+    """
+    import onnx
+
+    # Of the names within both files, those of the backbone get a prefix, so that none is there twice.
+    features = onnx.compose.add_prefix(onnx.load(backbone), "backbone/", rename_inputs=False)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        neck = Path(folder) / "neck.onnx"
+        _write(_UnitNeck(_contiguous(embedder)), "features", torch.zeros(2, width), neck)
+        whole = onnx.compose.merge_models(features, onnx.load(neck), io_map=[("backbone/embeddings", "features")])
+    onnx.save(whole, path)
 
 
 def _write_runnable(module: nn.Module, preprocessing: Preprocessing, path: Path) -> None:
