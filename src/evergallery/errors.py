@@ -23,7 +23,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from math import inf
-from typing import Any, ClassVar, Protocol
+from operator import index
+from typing import Any, ClassVar, Protocol, SupportsIndex
 
 from evergallery.strings.redaction import redacted_text
 
@@ -208,6 +209,27 @@ def require_positive(name: str, value: float | None) -> None:
     """
     if value is not None and not 0 < value < inf:
         raise InputError(f"A {name} of {value:g} is not usable: it must be a number above 0.")
+
+
+def require_count(name: str, value: object) -> int:
+    """Refuse what is no whole number from 1 on, as ``int`` and numpy have them; return it as an ``int``.
+
+    Raises:
+        InputError: it is none, or more than anything can be counted to.
+    """
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or not 1 <= index(value) < 2**31:
+        raise InputError(f"{name} = {value!r} is not usable: it has to be a whole number from 1 to {2**31 - 1}.")
+    return index(value)
+
+
+def require_seed(seed: int | None) -> None:
+    """Refuse a seed that no generator takes; ``None`` says nothing.
+
+    Raises:
+        InputError: it is below 0, or does not fit into 63 bits.
+    """
+    if seed is not None and not 0 <= seed < 2**63:
+        raise InputError(f"A seed of {seed} is not usable: it must be a whole number from 0 to {2**63 - 1}.")
 
 
 def require_named(what: str, name: object) -> None:

@@ -57,7 +57,13 @@ def test_learning_the_same_network_again_is_said(images: Path) -> None:
     assert "v3 is the same network as v2." in evergallery("learn", images, *words, "--parent", "v1").stdout
 
 
-@pytest.mark.parametrize("words", [("--optimizer", "adams"), ("--steps", "0"), ("--ema", "1"), ("--accumulate", "0")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--optimizer", "adams"), ("--steps", "0"), ("--ema", "1"), ("--accumulate", "0"), ("--data-seed", "-1"),
+        ("--init-seed", str(2**63)),
+    ],
+)  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused(words: tuple[str, str], images: Path) -> None:
     refused = evergallery("learn", images, "-w", images.parent / "shop", *words, expect=2)
     assert words[0] in refused.stderr

@@ -19,7 +19,6 @@ from evergallery.cli.app import VERBS, app
 from evergallery.cli.arguments import choose_classes
 from evergallery.cli.console import PlainWatcher, print_table
 from evergallery.cli.owners import OWNERS
-from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Fit, Interpolation
 from evergallery.errors import InputError, did_you_mean
 from evergallery.gallery.items import Precision
@@ -174,6 +173,11 @@ def test_every_option_with_an_owner_is_one_of_its_verb() -> None:
         (["serve", "--rate", "inf"], ["--rate 'inf' is not usable: it has to be at most"]),
         (["serve", "--upload-megabytes", "inf"], ["--upload-megabytes 'inf' is not usable: it has to be at most"]),
         (["check", "v2", "--data", "x", "--price-per-hour", "inf"], ["--price-per-hour 'inf' is not usable"]),
+        (["demo", "--seed", "-1"], ["--seed -1 is not usable: it has to be at least 0. See"]),
+        (["register", "resnet18", "--no-pretrained", "--seed", "-1"], ["--seed -1 is not usable: it has to be at"]),
+        (["learn", "x", "--task", "1/2", "--class-order-seed", "-1"], ["--class-order-seed -1 is not usable"]),
+        (["doctor", "--embed", str(2**63)], ["--embed 9223372036854775808 is not usable: it has to be at most"]),
+        (["log", "--limit", str(2**63)], ["--limit 9223372036854775808 is not usable: it has to be at most"]),
         (["log", "--limit", "0"], ["--limit 0 is not usable: it has to be at least 1. See"]),
         (["benchmark", "glyphs", "--weights", "no.pt"], ["no.pt"]),
         (["refresh", "v2", "--order", "newest"], ["--order", "'newest'", "oldest"]),
@@ -208,18 +212,14 @@ def test_a_mistake_is_one_line_with_the_way_out_and_status_2(
 def test_names_of_classes_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_bytes("tulip\n\n rosé \n".encode())
     (tmp_path / "latin.txt").write_bytes("rosé\n".encode("latin-1"))
-    assert choose_classes(f"@{tmp_path / 'names.txt'}", None, None, no_images) == ("tulip", "rosé")
+    assert choose_classes(f"@{tmp_path / 'names.txt'}", None, None) == ("tulip", "rosé")
     with pytest.raises(InputError, match=r"--classes .*latin.txt cannot be read as UTF-8 text"):
-        choose_classes(f"@{tmp_path / 'latin.txt'}", None, None, no_images)
+        choose_classes(f"@{tmp_path / 'latin.txt'}", None, None)
     for task in ("²/³", "2/1", "0/1", "1"):
         with pytest.raises(InputError, match="is not K/N"):
-            choose_classes(None, task, None, no_images)
+            choose_classes(None, task, None)
     with pytest.raises(InputError, match="--classes ',' names no class"):
-        choose_classes(",", None, None, no_images)
-
-
-def no_images() -> ImageSet:
-    raise AssertionError("what is wrong with a name is said before an image is read")
+        choose_classes(",", None, None)
 
 
 def test_near_names() -> None:

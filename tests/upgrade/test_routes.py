@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from evergallery.adapters import fit_bilateral, fit_procrustes
+from evergallery.errors import InputError
 from evergallery.gallery.items import Filter, Item, Match, View
 from evergallery.gallery.store import GalleryStore
 from evergallery.holdings.spaces import Space
@@ -114,3 +115,26 @@ def test_an_adapter_without_a_score_asks_for_what_is_wanted(spaces: tuple[Vector
     engine = Engine(rows(60, 9, 2))
     found_by(engine, Route(cast(Space, Place()), adapter, None), rows(1, 12, 3), 7)
     assert engine.asked == [7]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"k": 0}, "k = 0 is not usable: it has to be a whole number from 1"),
+        ({"k": 2.5}, r"k = 2\.5 is not usable"),
+        ({"k": True}, "k = True is not usable"),
+        ({"k": 10**30}, "k = 1000000000000000000000000000000 is not usable"),
+        ({"minimum_probability": float("nan")}, "A probability of nan is not usable"),
+        ({"minimum_probability": 1.0}, r"A probability of 1\.0 is not usable"),
+        ({"minimum_score": float("nan")}, "A smallest score of nan is not usable"),
+        ({"score_of": "v1"}, "A score of v1 is a smallest score"),
+        ({"score_of": "v1", "minimum_score": 0.5, "minimum_probability": 0.5}, "A score of v1 is a smallest score"),
+    ],
+)
+def test_criteria_that_nothing_can_meet_are_refused_when_they_are_named(wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Criteria(**wanted)
+
+
+def test_whole_numbers_of_numpy_count() -> None:
+    assert type(Criteria(k=np.int64(3)).k) is int  # type: ignore[arg-type]

@@ -1,13 +1,11 @@
 """From words on the command line to what the workspace takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from evergallery.cli.common import class_names
-from evergallery.data.image_set import ImageSet
-from evergallery.data.tasks import equal_groups
+from evergallery.data.tasks import ClassChoice, ClassGroup
 from evergallery.errors import InputError, require_known
-from evergallery.learning.inputs import training_part
 from evergallery.methods import METHODS, Method
 
 
@@ -22,16 +20,13 @@ def choose_method(name: str | None, options: Sequence[str] = ()) -> Method | Non
     return METHODS[name].with_options(given)
 
 
-def choose_classes(
-    classes: str | None, task: str | None, seed: int | None, read: Callable[[], ImageSet]
-) -> tuple[str, ...] | None:
+def choose_classes(classes: str | None, task: str | None, seed: int | None) -> ClassChoice | None:
     """The classes of ``--classes A,B`` or ``--classes @FILE`` or ``--task K/N``; ``None`` for all.
 
     Args:
         classes: names, or a file of them.
         task: one of several parts of all classes.
         seed: of the order in which classes come to the parts.
-        read: the images whose classes are parted.
     """
     if classes is not None and task is not None:
         raise InputError("--classes and --task both choose classes: give one of them.")
@@ -45,5 +40,4 @@ def choose_classes(
     number, _, groups = task.partition("/")
     if not (number.isdecimal() and groups.isdecimal() and 1 <= int(number) <= int(groups)):
         raise InputError(f"--task {task!r} is not K/N with 1 ≤ K ≤ N, such as 1/2 for the first half of the classes.")
-    images = training_part(read())
-    return equal_groups(images.classes, int(groups), seed)[int(number) - 1]
+    return ClassGroup(int(number), int(groups), seed)

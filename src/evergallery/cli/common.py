@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -222,6 +222,20 @@ def say_result(result: dict[str, Any], sentence: str, json: bool) -> None:
         say(sentence)
 
 
+def _require_countable(context: typer.Context, values: Mapping[str, Any]) -> None:
+    """Refuse whole numbers that no count and no seed of a computer can be.
+
+    Raises:
+        InputError: there is one.
+    """
+    from evergallery.errors import InputError
+
+    for parameter in context.command.params:
+        value = values.get(str(parameter.name))
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise InputError(f"{max(parameter.opts, key=len)} {value} is not usable: it has to be at most {2**63 - 1}.")
+
+
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show no progress: only results, warnings and errors.")
 ]
@@ -234,6 +248,7 @@ def with_quiet(verb: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: Any, quiet: bool, context: typer.Context, **options: Any) -> None:
         Terminal.hides_progress = Terminal.hides_progress or quiet
         require_owners(verb.__name__, context, options)
+        _require_countable(context, options)
         verb(*arguments, **options)
 
     further = {"quiet": (QuietOption, False), "context": (typer.Context, inspect.Parameter.empty)}

@@ -44,7 +44,7 @@ WeightsOption = Annotated[
     typer.Option(help="A file of weights for a timm or torchvision model: safetensors or a state dict."),
 ]
 PretrainedOption = Annotated[bool, typer.Option(help="Load the published weights where no file is given.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of initial weights, with --no-pretrained.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of initial weights, with --no-pretrained.")]
 FitOption = Annotated[
     Fit | None, typer.Option(help="How an image of another shape is brought to that size; crop where nobody knows.")
 ]

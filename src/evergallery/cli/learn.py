@@ -1,6 +1,5 @@
 """``evergallery learn``."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +47,8 @@ OldDataOption = Annotated[str | None, typer.Option(help="Images of the old categ
 ClassesOption = Annotated[str | None, typer.Option(help="Only these classes: A,B,C, or @FILE with one on each line.")]
 TaskOption = Annotated[str | None, typer.Option(help="Only a group of the classes: 1/2 is the first half.")]
 ClassOrderSeedOption = Annotated[
-    int | None, typer.Option(help="Seed of the order in which classes are dealt to groups; natural order by default.")
+    int | None,
+    typer.Option(min=0, help="Seed of the order in which classes are dealt to groups; natural order by default."),
 ]
 BackboneOption = Annotated[
     str | None, typer.Option(help="Another backbone than the parent's.", autocompletion=completion.backbones)
@@ -100,11 +100,9 @@ def learn(
 
     space = open_workspace(workspace)
     options = [*(option or []), *([f"loss={loss}"] if loss is not None else [])]
-    chosen = choose_method(method, options)
+    chosen, wanted = choose_method(method, options), choose_classes(classes, task, class_order_seed)
     ranks = join(resolve_device(settings.get("device", "auto")))
     with watching(json) as watcher:
-        read = partial(space.read, data, data_dir=data_dir, watcher=watcher)
-        wanted = ranks.in_turn(lambda: choose_classes(classes, task, class_order_seed, read))
         generation = space.learn(
             data,
             method=chosen,

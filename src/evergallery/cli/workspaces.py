@@ -185,7 +185,7 @@ def demo(
     data: Annotated[str, typer.Option(help="Your own images, in any form that learn reads.")] = "glyphs",
     data_dir: DataDirOption = None,
     limit: Annotated[int, typer.Option(min=200, help="Use at most this many images.")] = 12_000,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
     json: JsonOption = False,
 ) -> None:
     """The whole story in minutes: learn, index, learn new categories, search the old vectors."""

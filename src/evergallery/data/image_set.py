@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.images import UnreadableImage
 from evergallery.data.images.sizes import Size, size_of, size_text
+from evergallery.data.tasks import choose
 from evergallery.errors import InputError
 
 if TYPE_CHECKING:
@@ -117,18 +118,14 @@ class ImageSet:
         Raises:
             InputError: a class that is not here, or named twice.
         """
+        names = choose(self.classes, names)
         known = {name: index for index, name in enumerate(self.classes)}
-        missing = [name for name in names if name not in known]
-        if missing:
-            raise InputError(f"There is no class {missing[0]!r}: the images have {_listed_names(self.classes)}.")
-        if len(set(names)) != len(names):
-            raise InputError(f"A class is named twice among {_listed_names(tuple(names))}.")
         number = np.full(len(self.classes) + 1, -1, dtype=np.int64)  # The last entry is for label -1.
         for new, name in enumerate(names):
             number[known[name]] = new
         labels = number[self.labels]
         kept = self.select(np.flatnonzero(labels >= 0))
-        return replace(kept, labels=labels[labels >= 0], classes=tuple(names))
+        return replace(kept, labels=labels[labels >= 0], classes=names)
 
     def of_split(self, name: str) -> "ImageSet":
         """Only the images of this split, with the same classes.
@@ -221,7 +218,3 @@ def _joined(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
     """All parts in one array, or ``None`` where one of them is missing."""
     there = [part for part in parts if part is not None]
     return np.concatenate(there) if len(there) == len(parts) else None
-
-
-def _listed_names(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,6 +19,7 @@ from evergallery.data.listing import Entry, Listing, list_folder, list_table, sp
 from evergallery.data.places import local_path, read
 from evergallery.data.published import layout_of, require_no_known_set
 from evergallery.data.tables import TABLE_SUFFIXES
+from evergallery.data.tasks import ClassChoice, ClassGroup, choose
 from evergallery.errors import InputError, did_you_mean, require_named
 from evergallery.strings.names import natural, normal
 
@@ -37,6 +38,7 @@ def load(
     require_labels: bool = True,
     minimum_per_class: int = 1,
     splits: Sequence[str] = (),
+    choice: ClassChoice | None = None,
     watched: Callable[[Listing], Listing] = lambda listing: listing,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
@@ -60,6 +62,7 @@ def load(
         require_labels: whether every image must have a label.
         minimum_per_class: fewest images that a class may have, of those that may be learned from where there are splits.
         splits: that are to be there.
+        choice: only these of the classes that there are training images of; of a listing, no other image is opened.
         watched: sees the entries of a listing before any image is opened.
         on_progress: called with images done and in all.
 
@@ -70,23 +73,98 @@ def load(
         InputError: what cannot be used, in a sentence, before anything is decoded where that can be known.
         MissingExtraError: a Parquet table without pyarrow, or ``digits`` without scikit-learn.
     """
-    found = find(source, preprocessing, data_dir=data_dir, require_labels=require_labels)
-    if isinstance(found, Listing):
-        entries, refused = watched(found).in_order()
-        check_classes(((entry.label, entry.split) for entry in entries), minimum_per_class, str(source))
-        known = {entry.split for entry in entries if entry.split is not None}
-        for name in splits:
-            split_among(name, known)
-        images = read_entries(entries, preprocessing, cache, on_progress)
+    required = Requirements(require_labels, minimum_per_class, tuple(splits), choice)
+    return prepare(source, preprocessing, required, Decoding(cache, watched, on_progress), data_dir)()
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """Requirements that images have to meet; see ``load``."""
+
+    labels: bool = True
+    minimum_per_class: int = 1
+    splits: tuple[str, ...] = ()
+    choice: ClassChoice | None = None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The way in which images are decoded, and who hears of it; see ``load``."""
+
+    cache: Path | None = None
+    watched: Callable[[Listing], Listing] = lambda listing: listing
+    on_progress: Callable[[int, int], None] | None = None
+
+
+def prepare(
+    source: str | Path,
+    preprocessing: Preprocessing,
+    required: Requirements,
+    decoding: Decoding,
+    data_dir: Path | None = None,
+) -> Callable[[], ImageSet]:
+    """Find images, and refuse what their names already tell; what is returned decodes them.
+
+    Arguments and errors are those of ``load``. What only decoding shows is refused by the function that is returned.
+    """
+    minimum, choice = required.minimum_per_class, required.choice
+    found = find(source, preprocessing, data_dir=data_dir, require_labels=required.labels)
+    if not isinstance(found, Listing):
+        chosen = of_choice(found, choice)
+        check_classes(_labels_and_splits(chosen), minimum, str(source))
+        return lambda: chosen
+    listed, refused = decoding.watched(found).in_order()
+    check_names((entry.label for entry in listed), str(source))
+    known = {entry.split for entry in listed if entry.split is not None}
+    for name in required.splits:
+        split_among(name, known)
+    entries = _of_choice(listed, choice)
+    check_classes(((entry.label, entry.split) for entry in entries), minimum, str(source))
+
+    def decode() -> ImageSet:
+        images = read_entries(entries, preprocessing, decoding.cache, decoding.on_progress)
         images = replace(images, skipped=(*refused, *images.skipped))
-        if len(images) == 0:
+        if entries and len(images) == 0:
             raise InputError(
                 f"None of the {len(entries)} images of {source} can be read, the first: {_first_reason(images)}"
             )
-    else:
-        images = found
-    check_classes(_labels_and_splits(images), minimum_per_class, str(source))
-    return images
+        check_classes(_labels_and_splits(images), minimum, str(source))
+        return images if choice is None else images.of_classes(_in_order(choice, images.classes))
+
+    return decode
+
+
+def of_choice(images: ImageSet, choice: ClassChoice | None) -> ImageSet:
+    """The images of the chosen classes, of those that there are training images of; all images by default.
+
+    Raises:
+        InputError: the choice does not fit the classes.
+    """
+    if choice is None:
+        return images
+    learned = _learned(_labels_and_splits(images))
+    return images.of_classes(choose([name for name in images.classes if name in learned], choice))
+
+
+def _of_choice(entries: Sequence[Entry], choice: ClassChoice | None) -> Sequence[Entry]:
+    """The same of files, before any of them is opened."""
+    if choice is None:
+        return entries
+    learned = _learned((entry.label, entry.split) for entry in entries)
+    chosen = set(choose(sorted(learned, key=natural), choice))
+    return [entry for entry in entries if entry.label in chosen]
+
+
+def _learned(labels: Iterable[tuple[str | None, str | None]]) -> set[str]:
+    """The classes that there are training images of, where there are splits; else all."""
+    pairs = list(labels)
+    has_splits = all(split is not None for _, split in pairs)
+    return {label for label, split in pairs if label is not None and (split == "train" or not has_splits)}
+
+
+def _in_order(choice: ClassChoice, classes: Sequence[str]) -> Sequence[str]:
+    """Classes in the order in which they were named."""
+    return classes if isinstance(choice, ClassGroup) else [name for name in choice if name in set(classes)]
 
 
 def _labels_and_splits(images: ImageSet) -> Iterator[tuple[str | None, str | None]]:
@@ -299,13 +377,7 @@ def check_classes(labels: Iterable[tuple[str | None, str | None]], minimum: int,
             names[label] = None
             if split not in TESTED:
                 counts[label] = counts.get(label, 0) + 1
-    alike: dict[str, str] = {}
-    for name in names:
-        key = " ".join(normal(name).lower().split())
-        if alike.setdefault(key, name) != name:
-            raise InputError(
-                f"{source} has two classes {alike[key]!r} and {name!r} that differ only in case or spaces: rename one."
-            )
+    check_names(names, source)
     few = [(name, count) for name, count in counts.items() if count < minimum]
     if few:
         others = f" and {len(few) - 1} more classes" if len(few) > 1 else ""
@@ -313,6 +385,21 @@ def check_classes(labels: Iterable[tuple[str | None, str | None]], minimum: int,
             f"The class {few[0][0]!r} of {source} has {few[0][1]} readable image{'s' * (few[0][1] != 1)}{others}: "
             f"a class needs at least {minimum}; add images or leave the class out."
         )
+
+
+def check_names(labels: Iterable[str | None], source: str) -> None:
+    """Refuse names of classes that differ only in case or spaces.
+
+    Raises:
+        InputError: there are two.
+    """
+    alike: dict[str, str] = {}
+    for name in dict.fromkeys(label for label in labels if label is not None):
+        key = " ".join(normal(name).lower().split())
+        if alike.setdefault(key, name) != name:
+            raise InputError(
+                f"{source} has two classes {alike[key]!r} and {name!r} that differ only in case or spaces: rename one."
+            )
 
 
 def _first_reason(images: ImageSet) -> str:

@@ -2,14 +2,75 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_seed
 
 Tasks = tuple[tuple[str, ...], ...]
 Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassGroup:
+    """One of several equal groups of all classes, see ``equal_groups``.
+
+    Attributes:
+        number: of the group, from 1.
+        groups: how many there are.
+        seed: of the order in which classes are dealt to them; ``None`` for their natural order.
+
+    Raises:
+        InputError: there is no such group, or the seed is below 0.
+    """
+
+    number: int
+    groups: int
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.groups:
+            raise InputError(f"There is no group {self.number} of {self.groups}: the first one is 1.")
+        require_seed(self.seed)
+
+    def of(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """Return the classes of the group.
+
+        Raises:
+            InputError: there are fewer classes than groups.
+        """
+        return equal_groups(classes, self.groups, self.seed)[self.number - 1]
+
+
+ClassChoice = Sequence[str] | ClassGroup
+"""The classes that are learned, of all that the images have: by their names, or a group of them."""
+
+
+def choose(classes: Sequence[str], choice: ClassChoice | None) -> tuple[str, ...]:
+    """Return the classes that are chosen; all of them by default.
+
+    Raises:
+        InputError: one of them is not there, or is named twice; or there are fewer classes than groups.
+    """
+    if choice is None:
+        return tuple(classes)
+    if isinstance(choice, ClassGroup):
+        return choice.of(classes)
+    if isinstance(choice, str):
+        raise InputError(f"{choice!r} is one name: give the classes as a list of names.")
+    missing = [name for name in choice if name not in set(classes)]
+    if missing:
+        raise InputError(f"There is no class {missing[0]!r}: the images have {listed_names(classes)}.")
+    if len(set(choice)) != len(choice):
+        raise InputError(f"A class is named twice among {listed_names(choice)}.")
+    return tuple(choice)
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def halves(classes: Sequence[str], seed: int | None = None) -> Tasks:

@@ -1,13 +1,14 @@
 """Images as the generations of a workspace read them; decoded ones are kept in its cache."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.source_roots import SourceRoots
-from evergallery.data.sources import load
+from evergallery.data.sources import Decoding, Requirements, of_choice, prepare
+from evergallery.data.tasks import ClassChoice
 from evergallery.files import is_writable
 from evergallery.holdings.holdings import Holdings
 from evergallery.watching import SILENT, Watcher
@@ -40,28 +41,42 @@ class ImageReader:
         minimum_per_class: int = 1,
         splits: Sequence[str] = (),
     ) -> ImageSet:
-        """Images as a generation reads them; an image set is taken as it is.
+        """Images as a generation reads them; see ``prepare``, which takes the same arguments."""
+        return self.prepare(data, preprocessing, minimum_per_class=minimum_per_class, splits=splits)()
+
+    def prepare(
+        self,
+        data: str | Path | ImageSet,
+        preprocessing: Preprocessing,
+        *,
+        minimum_per_class: int = 1,
+        splits: Sequence[str] = (),
+        choice: ClassChoice | None = None,
+    ) -> Callable[[], ImageSet]:
+        """Find images, and return what decodes them as a generation reads them; an image set is taken as it is.
 
         Args:
             data: in any form that ``evergallery.data.sources.load`` reads.
             preprocessing: of the generation.
             minimum_per_class: fewest images that a class may have; 0 where labels are not needed.
             splits: that are to be there; refused before an image is decoded.
+            choice: only these of the classes that there are training images of.
 
         Raises:
             InputError: they cannot be used.
         """
         if isinstance(data, ImageSet):
-            return data
+            chosen = of_choice(data, choice)
+            return lambda: chosen
         directory = self.holdings.directory
-        return load(
+        return prepare(
             data,
             preprocessing,
-            cache=directory / "cache" if is_writable(directory) else None,
-            data_dir=self.data_dir,
-            require_labels=minimum_per_class > 0,
-            minimum_per_class=max(1, minimum_per_class),
-            splits=splits,
-            watched=SourceRoots(data, self.data_dir, self.holdings.state.image_roots).watched,
-            on_progress=lambda done, total: self.watcher.counted("reading images", done, total),
+            Requirements(minimum_per_class > 0, max(1, minimum_per_class), tuple(splits), choice),
+            Decoding(
+                directory / "cache" if is_writable(directory) else None,
+                SourceRoots(data, self.data_dir, self.holdings.state.image_roots).watched,
+                lambda done, total: self.watcher.counted("reading images", done, total),
+            ),
+            self.data_dir,
         )

@@ -1,6 +1,6 @@
 """The verb ``learn``: from images and a parent to a new generation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.data.image_set import ImageSet, concatenate
-from evergallery.data.tasks import at_most_per_class
+from evergallery.data.tasks import ClassChoice, at_most_per_class
 from evergallery.errors import InputError
 from evergallery.files import lock
 from evergallery.generations.generation import Generation
@@ -26,6 +26,8 @@ from evergallery.network.ranks import Ranks, join
 from evergallery.training import Settings, TrainedPart, check_compiler, resolve_device
 from evergallery.watching import SILENT, Watcher
 
+Decode = Callable[[], ImageSet]
+
 
 def learn(
     holdings: Holdings,
@@ -34,7 +36,7 @@ def learn(
     method: Method | None = None,
     parent: str | None = None,
     old_data: str | Path | ImageSet | None = None,
-    classes: Sequence[str] | None = None,
+    classes: ClassChoice | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
     backbone: str | None = None,
     dim: int | None = None,
@@ -59,7 +61,7 @@ def learn(
         method: ``Evergreen()`` by default, ``Finetune()`` for a first generation that begins with new weights.
         parent: generation to learn from; the promoted one by default.
         old_data: images of the old categories, for methods that need them (joint).
-        classes: learn only these of the data's classes.
+        classes: learn only these of the data's classes, by their names, or one of several equal groups of them.
         settings: of the training, or those of them that are to differ from the usual ones, see ``Settings``.
         backbone: another one than the parent's (than the workspace's, for a first generation).
         dim: another dimension of the embedding.
@@ -102,20 +104,25 @@ class Sources:
 
     data: str | Path | ImageSet
     old_data: str | Path | ImageSet | None
-    classes: Sequence[str] | None
+    classes: ClassChoice | None
     data_dir: Path | None
 
-    def images(self, run: Run, read: Callable[[str | Path | ImageSet], ImageSet]) -> ImageSet:
-        """All images that the run learns from.
+    def images(self, run: Run, prepare: Callable[[str | Path | ImageSet, ClassChoice | None], Decode]) -> ImageSet:
+        """All images that the run learns from; none is decoded before all are found.
+
+        Args:
+            run: that learns from them.
+            prepare: finds the images of a source that are of some classes, and returns what decodes them.
 
         Raises:
             InputError: there is none, or one of the classes is not there.
         """
-        images = read(self.data)
-        if self.classes is not None:
-            images = images.of_classes(self.classes)
-        if self.old_data is not None:
-            images = concatenate([_of_the_past(run, read(self.old_data)), images])
+        # A parent from elsewhere knows no class: then nothing says which of the old images are meant, and all are.
+        old_classes = (run.parent.card.classes if run.parent else ()) or None
+        old = None if self.old_data is None else prepare(self.old_data, old_classes)
+        images = prepare(self.data, self.classes)()
+        if old is not None:
+            images = concatenate([_of_the_past(run, old()), images])
         if len(images) == 0:
             raise InputError("There is no image to learn from: the data has no split 'train'.")
         return images
@@ -127,7 +134,7 @@ def _learned(holdings: Holdings, run: Run, sources: Sources, watcher: Watcher) -
     ranks = join(resolve_device(run.settings.device))
     watcher = watcher if ranks.is_first else SILENT
     with lock(holdings.directory / "generations" / ".lock", "learn") if ranks.is_first else nullcontext():
-        images = sources.images(run, partial(_read, ImageReader(holdings, sources.data_dir, watcher), run, ranks))
+        images = sources.images(run, partial(_prepare, ImageReader(holdings, sources.data_dir, watcher), run, ranks))
         # Nobody else writes a generation while this is locked.
         run = replace(run, number=ranks.agreed(_next_number(holdings)))
         generation = Learner(holdings.directory, run, images, watcher, ranks).learn()
@@ -151,19 +158,25 @@ def _next_number(holdings: Holdings) -> int:
     return max((generation.number for generation in holdings.generations()), default=0) + 1
 
 
-def _read(reader: ImageReader, run: Run, ranks: Ranks, source: str | Path | ImageSet) -> ImageSet:
-    """Images that may be learned from, rank after rank; what is left out of them is said."""
-    found = ranks.in_turn(partial(reader.read, source, run.preprocessing.with_margins, minimum_per_class=2))
-    for remark in (left_out(found), in_two_classes(training_part(found))):
-        if remark is not None:
-            reader.watcher.said(remark)
-    return training_part(found)
+def _prepare(
+    reader: ImageReader, run: Run, ranks: Ranks, source: str | Path | ImageSet, classes: ClassChoice | None
+) -> Decode:
+    """Find images of some classes that may be learned from; what decodes them, rank after rank, says what is left out."""
+    decode = reader.prepare(source, run.preprocessing.with_margins, minimum_per_class=2, choice=classes)
+
+    def images() -> ImageSet:
+        found = ranks.in_turn(decode)
+        learned = training_part(found)
+        for remark in (left_out(found), in_two_classes(learned)):
+            if remark is not None:
+                reader.watcher.said(remark)
+        return learned
+
+    return images
 
 
 def _of_the_past(run: Run, images: ImageSet) -> ImageSet:
-    """Images of the parent's classes, as many of each as the method takes."""
-    if run.parent is not None:
-        images = images.of_classes(run.parent.card.classes)
+    """Old images, as many of each class as the method takes."""
     most = run.method.old_images()
     return images if most is None else images.select(at_most_per_class(images.labels, most, run.settings.data_seed))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.errors import InputError, RefusedError
+from evergallery.errors import InputError, RefusedError, require_count
 from evergallery.gallery.items import NO_FILTER, Filter, Item, Match, View
 from evergallery.gallery.store import GalleryStore
 from evergallery.holdings.holdings import Holdings
@@ -57,6 +57,9 @@ class Criteria:
         score_of: the generation on whose scores, alone, ``minimum_score`` was settled; those of each route by default.
         exact: see ``GalleryStore.search``.
         rescoring: whether candidates may be scored again, where the workspace answers so.
+
+    Raises:
+        InputError: there is nothing that meets them.
     """
 
     k: int = 10
@@ -69,8 +72,15 @@ class Criteria:
     rescoring: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "k", require_count("k", self.k))
         if self.minimum_score is not None and isnan(self.minimum_score):
             raise InputError("A smallest score of nan is not usable: give a cosine between -1 and 1.")
+        if self.minimum_probability is not None and not 0 < self.minimum_probability < 1:
+            raise InputError(f"A probability of {self.minimum_probability} is not usable: give one between 0 and 1.")
+        if self.score_of is not None and (self.minimum_score is None or self.minimum_probability is not None):
+            raise InputError(
+                f"A score of {self.score_of} is a smallest score: give --min-score with it, and no probability."
+            )
 
 
 @dataclass(frozen=True)
@@ -256,13 +266,10 @@ def check_probability(routes: Sequence[Route], minimum: float | None) -> None:
     """Refuse a smallest probability that cannot be told.
 
     Raises:
-        InputError: it does not lie in (0, 1).
         RefusedError: no check has measured it for every route.
     """
     if minimum is None:
         return
-    if not 0 < minimum < 1:
-        raise InputError(f"A probability of {minimum} is not usable: give one between 0 and 1.")
     unknown = [route.space.name for route in routes if route.calibration is None]
     if unknown:
         raise RefusedError(

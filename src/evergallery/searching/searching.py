@@ -295,10 +295,8 @@ def _best(ranking: Sequence[RankedResult], criteria: Criteria) -> list[Result]:
 def _settled(holdings: Holdings, state: State, criteria: Criteria) -> Criteria:
     """A smallest score of one generation alone as the probability of a match that it means; else what was wanted."""
     score_of, minimum = criteria.score_of, criteria.minimum_score
-    if score_of is None:
+    if score_of is None or minimum is None:
         return criteria
-    if minimum is None or criteria.minimum_probability is not None:
-        raise InputError(f"A score of {score_of} is a smallest score: give --min-score with it, and no probability.")
     space = holdings.space(score_of)
     scale = state.scale(space.fingerprint, space.fingerprint, None)
     if scale is None:
@@ -308,7 +306,7 @@ def _settled(holdings: Holdings, state: State, criteria: Criteria) -> Criteria:
         )
     # A score far from all matches is as good as never or always.
     probability = min(1 - 1e-12, max(1e-12, Calibration(scale.slope, scale.intercept).probability(minimum)))
-    return replace(criteria, minimum_score=None, minimum_probability=probability)
+    return replace(criteria, minimum_score=None, minimum_probability=probability, score_of=None)
 
 
 def _bare(result: Result) -> Result:

@@ -200,9 +200,9 @@ class Settings(BaseModel):
     compile: bool = _setting(
         "Machine", "Run steps through torch.compile: pays in runs of minutes, and needs a C++ compiler.", False
     )
-    init_seed: int = _setting("Seeds", "Seed of new weights.", 0)
-    data_seed: int = _setting("Seeds", "Seed of the order of images and of augmentation.", 0)
-    validation_seed: int = _setting("Seeds", "Seed of the validation part.", 0)
+    init_seed: int = _setting("Seeds", "Seed of new weights.", 0, ge=0, le=2**63 - 1)
+    data_seed: int = _setting("Seeds", "Seed of the order of images and of augmentation.", 0, ge=0, le=2**63 - 1)
+    validation_seed: int = _setting("Seeds", "Seed of the validation part.", 0, ge=0, le=2**63 - 1)
 
     @model_validator(mode="wrap")
     @classmethod
