@@ -147,7 +147,7 @@ def of_choice(images: ImageSet, choice: ClassChoice | None) -> ImageSet:
 
 
 def _of_choice(entries: Sequence[Entry], choice: ClassChoice | None) -> Sequence[Entry]:
-    """The same of files, before any of them is opened."""
+    """Files of the chosen classes, before any of them is opened; see ``of_choice``."""
     if choice is None:
         return entries
     learned = _learned((entry.label, entry.split) for entry in entries)
