@@ -305,7 +305,10 @@ class TestChanges:
             (ProtocolChanges(precision="int3"), "--precision 'int3' is not usable"),  # type: ignore[arg-type]
             (ProtocolChanges(backbone="resnet20", dim=12, neck="bn"), "use neck 'linear'"),
             (ProtocolChanges(backbone="bn-inception", pretrained=True, size=64), "--weights FILE"),
-            (ProtocolChanges(backbone="resnet20", pretrained=True), "resnet20 has no published weights: .* --from-scratch"),
+            (
+                ProtocolChanges(backbone="resnet20", pretrained=True),
+                "resnet20 has no published weights: .* --from-scratch",
+            ),
             (ProtocolChanges(weights=Path("nowhere.safetensors")), "no file nowhere"),
             (
                 ProtocolChanges(backbone="vit_tiny_patch16_224"),

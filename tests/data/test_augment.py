@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from evergallery.data.augment import colour_jitter, erase, flip, middle, normalise, pad_crop, resize, resized_crop
+from evergallery.data.augment import (
+    colour_jitter,
+    erase,
+    flip,
+    jittered_crop,
+    middle,
+    normalise,
+    pad_crop,
+    resize,
+    resized_crop,
+)
 from evergallery.data.images import Preprocessing
 from evergallery.training import Settings
 from evergallery.training.augmentation import augment
@@ -29,6 +39,7 @@ OPERATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "flip": flip,
     "resized crop": lambda images, draw: resized_crop(images, torch.rand(len(images), 4, generator=draw)),
     "colours": lambda images, draw: colour_jitter(images, torch.rand(len(images), 3, generator=draw), 0.3),
+    "crop and colours": lambda images, draw: jittered_crop(images, torch.rand(len(images), 7, generator=draw)),
     "erase": lambda images, draw: erase(images, draw, probability=0.7),
 }
 
@@ -96,6 +107,15 @@ class TestMargins:
             assert out.shape == (50, 3, 16, 16)
             assert abs(int(out.min()) - ends[0]) <= 6
             assert abs(int(out.max()) - ends[1]) <= 6
+
+
+def test_a_crop_whose_colours_change_is_one_after_the_other() -> None:
+    images, draws = batch(height=40, width=30), torch.rand(16, 7, generator=generator())
+    expected = colour_jitter(resized_crop(images, draws[:, :4], size=(24, 20)), draws[:, 4:])
+    found = jittered_crop(images, draws, size=(24, 20))
+    # Where a sum is rounded otherwise, a colour may be the next one.
+    assert (found.int() - expected.int()).abs().max() <= 1
+    assert (found == expected).float().mean() > 0.999
 
 
 def test_flip_mirrors_about_half() -> None:

@@ -15,6 +15,10 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size, sides
 
 Padding = Literal["reflect", "zero"]
+SCALE, ASPECT = (0.4, 1.0), (3 / 4, 4 / 3)
+"""Smallest and largest share of the area of a crop, and its width over its height beside that of the whole image."""
+STRENGTH = 0.2
+"""The change of a colour, at most."""
 
 
 def pad_crop(images: Tensor, padding: int, generator: torch.Generator, mode: Padding = "reflect") -> Tensor:
@@ -97,8 +101,8 @@ def erase(
 def resized_crop(
     images: Tensor,
     draws: Tensor,
-    scale: tuple[float, float] = (0.4, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    scale: tuple[float, float] = SCALE,
+    aspect: tuple[float, float] = ASPECT,
     size: Size | None = None,
 ) -> Tensor:
     """Cut a rectangle out of each image and scale it to one size (Szegedy et al. 2015).
@@ -113,6 +117,13 @@ def resized_crop(
     Returns:
         (B, C, H', W') uint8.
     """
+    return _as_bytes(_cropped(images, draws, scale, aspect, size))
+
+
+def _cropped(
+    images: Tensor, draws: Tensor, scale: tuple[float, float], aspect: tuple[float, float], size: Size | None
+) -> Tensor:
+    """The same as floats (B, C, H', W') that are whole numbers, each channel by itself."""
     draws = draws.to(images.device, torch.float32)
     area = scale[0] + draws[:, 0] * (scale[1] - scale[0])
     ratio = torch.exp(math.log(aspect[0]) + draws[:, 1] * math.log(aspect[1] / aspect[0]))
@@ -124,10 +135,10 @@ def resized_crop(
     shape = images.shape[-2:] if size is None else sides(size)
     grid = F.affine_grid(theta, [*images.shape[:2], *shape], align_corners=False)
     cut = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return cut.round_().clamp_(0, 255).to(torch.uint8).contiguous(memory_format=torch.channels_last)
+    return cut.round_().clamp_(0, 255).contiguous()
 
 
-def colour_jitter(images: Tensor, draws: Tensor, strength: float = 0.2) -> Tensor:
+def colour_jitter(images: Tensor, draws: Tensor, strength: float = STRENGTH) -> Tensor:
     """Change brightness, contrast and saturation of each image by factors in ``1 ± strength``.
 
     Args:
@@ -138,12 +149,36 @@ def colour_jitter(images: Tensor, draws: Tensor, strength: float = 0.2) -> Tenso
     Returns:
         (B, 3, H, W) uint8.
     """
-    factors = (1 + strength * (2 * draws.to(images.device, torch.float32) - 1))[:, :, None, None, None]
+    return _as_bytes(_jittered(images.to(torch.float32, memory_format=torch.contiguous_format), draws, strength))
+
+
+def _jittered(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """The same of floats (B, 3, H, W), which are changed in place: memory that is used again stays warm."""
+    factors = (1 + strength * (2 * draws.to(pixels.device, torch.float32) - 1))[:, :, None, None, None]
     brightness, contrast, saturation = factors.unbind(1)
-    pixels = images.float() * brightness
-    pixels = torch.lerp(pixels.mean((1, 2, 3), keepdim=True), pixels, contrast)
-    pixels = torch.lerp(pixels.mean(1, keepdim=True), pixels, saturation)
-    return pixels.round_().clamp_(0, 255).to(torch.uint8)
+    pixels.mul_(brightness)
+    # Means are twice as fast where a channel lies together.
+    torch.lerp(pixels.mean((1, 2, 3), keepdim=True), pixels, contrast, out=pixels)
+    torch.lerp(pixels.mean(1, keepdim=True), pixels, saturation, out=pixels)
+    return pixels.round_().clamp_(0, 255)
+
+
+def jittered_crop(images: Tensor, draws: Tensor, size: Size | None = None) -> Tensor:
+    """``colour_jitter`` of a ``resized_crop``, both as they are by default, in less time than one after the other.
+
+    Args:
+        images: (B, 3, H, W) uint8.
+        draws: (B, 7) uniform in [0, 1): those of the crop, then those of the colours.
+        size: of the result; that of the images by default.
+
+    Returns:
+        (B, 3, H', W') uint8.
+    """
+    return _as_bytes(_jittered(_cropped(images, draws[:, :4], SCALE, ASPECT, size), draws[:, 4:], STRENGTH))
+
+
+def _as_bytes(pixels: Tensor) -> Tensor:
+    return pixels.to(torch.uint8, memory_format=torch.channels_last)
 
 
 def mirror(images: Tensor, draws: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evergallery.data.augment import colour_jitter, middle, mirror, resized_crop
+from evergallery.data.augment import jittered_crop, middle, mirror
 from evergallery.data.cache import RowCache
 from evergallery.data.features import BackboneFeatures, FeatureSet
 from evergallery.data.image_set import ImageSet, as_batch
@@ -68,7 +68,7 @@ class AugmentedViews:
 
     def _drawn(self, images: Tensor, draws: Tensor, size: Size) -> Tensor:
         """A view of a few images (b, 3, S, S), as (b, 8) draws say: as floats, more would leave the processor's caches."""
-        made = colour_jitter(resized_crop(images, draws[:, :4], size=size), draws[:, 4:7])
+        made = jittered_crop(images, draws[:, :7], size=size)
         return mirror(made, draws[:, 7]) if self.flip else made
 
 
