@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from evergallery.serving.app import create_app
-from evergallery.serving.connections import Server
+from evergallery.serving.connections import ConnectionLimits, Server
 from evergallery.serving.limits import Limits
 from evergallery.serving.schemas import Scope
 from evergallery.serving.service import ServiceSettings
@@ -50,9 +50,18 @@ def client(
 
 @contextmanager
 def listening(app: FastAPI, port: int = 0, config: uvicorn.Config | None = None) -> Iterator[str]:
-    """The address of an application that listens on loopback while the block lasts; at any free port by default."""
+    """The address of an application that listens on loopback while the block lasts, with the connections of ``serve``; at any
+    free port by default."""
     server = Server(
-        config or uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        config
+        or uvicorn.Config(
+            app,
+            port=port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            **ConnectionLimits().options(),
+        )
     )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

@@ -114,6 +114,22 @@ def test_silent_connections_keep_nobody_out(directory: Path) -> None:
                 assert b"200 OK" in rest(asking)
 
 
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_head_that_is_too_long_is_heard_out_and_answered(directory: Path, before: int) -> None:
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with patient(directory, ConnectionLimits()) as address, socket.create_connection(address) as connection:
+        connection.settimeout(LONG)
+        connection.sendall(before * whole)
+        if before:
+            assert b"alive" in until(connection, b"}")
+        # More than the sockets take in between: who is not heard out cannot send it.
+        connection.sendall(b"GET /?" + 32_000_000 * b"x")
+        connection.shutdown(socket.SHUT_WR)
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"at most, together." in answer
+
+
 def test_a_connection_that_is_used_is_kept(directory: Path) -> None:
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     limits = ConnectionLimits(connections=8, head_seconds=0.2)

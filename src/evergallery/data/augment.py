@@ -123,7 +123,7 @@ def resized_crop(
 def _cropped(
     images: Tensor, draws: Tensor, scale: tuple[float, float], aspect: tuple[float, float], size: Size | None
 ) -> Tensor:
-    """The same as floats (B, C, H', W') that are whole numbers, each channel by itself."""
+    """Return the same as floats (B, C, H', W') that are whole numbers, each channel by itself."""
     draws = draws.to(images.device, torch.float32)
     area = scale[0] + draws[:, 0] * (scale[1] - scale[0])
     ratio = torch.exp(math.log(aspect[0]) + draws[:, 1] * math.log(aspect[1] / aspect[0]))
@@ -153,7 +153,7 @@ def colour_jitter(images: Tensor, draws: Tensor, strength: float = STRENGTH) -> 
 
 
 def _jittered(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """The same of floats (B, 3, H, W), which are changed in place: memory that is used again stays warm."""
+    """Return the same of floats (B, 3, H, W), which are changed in place: memory that is used again stays warm."""
     factors = (1 + strength * (2 * draws.to(pixels.device, torch.float32) - 1))[:, :, None, None, None]
     brightness, contrast, saturation = factors.unbind(1)
     pixels.mul_(brightness)

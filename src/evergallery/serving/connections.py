@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -60,6 +61,7 @@ class Connection(H11Protocol):
         self._waiting = waiting
         self._head: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody has connected."""
@@ -71,12 +73,30 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Something has come."""
+        if self._refused:
+            return
         super().data_received(data)
         if self._waits:
             if self._head is None and not self.transport.is_closing():
                 self._head = self.loop.call_later(self._limits.head_seconds, self._end)
         else:
             self._forget()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, or has a head that is too long, and hear the rest of it out.
+
+        An answer is lost on its way where a socket is closed that still has something to read.
+        """
+        text = f"{msg} An address and its headers take 16 KB at most, together.\n".encode()
+        headers = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(text)), "Connection": "close"}
+        for event in (
+            h11.Response(status_code=400, reason=b"Bad Request", headers=list(headers.items())),
+            h11.Data(data=text),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.write_eof()
+        self._refused = True
 
     def on_response_complete(self) -> None:
         """An answer has been given away."""
