@@ -531,18 +531,16 @@ class TestJobs:
         assert "hidden again" in writable.get("/api/v1/status").json()["would_roll_back"]
         writable.post("/api/v1/commit")
         assert finished(writable)["result"] == {"deleted": 200}
-        writable.post("/api/v1/discard")
-        failed = finished(writable)
-        assert (failed["state"], failed["error"][:20]) == ("failed", "No refresh is open: ")
+        assert error(writable.post("/api/v1/discard"))[:2] == (409, "refused")
 
     def test_a_job_that_nobody_foresaw_failing(
         self, writable: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def fail(**_: Any) -> None:
+        def fail(*_: Any, **__: Any) -> None:
             raise RuntimeError("a secret")
 
-        monkeypatch.setattr(workspace_of(writable), "commit", fail)
-        writable.post("/api/v1/commit")
+        monkeypatch.setattr(workspace_of(writable), "check", fail)
+        writable.post("/api/v1/check", json={"generation": "v2"})
         done = finished(writable)
         assert (done["state"], done["error"]) == ("failed", "Something went wrong in the server: its log says what.")
         assert "a secret" in caplog.text

@@ -2,6 +2,7 @@
 
 import csv
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evergallery import Workspace
 from evergallery.data import sources
 from evergallery.errors import InputError, RefusedError
 from evergallery.upgrade.embedding_table import read_embeddings
+from evergallery.watching import Watcher
 from shops import held_out, make_photos, make_shop
 
 ITEMS = 240
@@ -174,11 +176,27 @@ class TestForgetting:
         assert (evidence.old_classes, evidence.forgetting_not_measured) == ("gallery", None)
         assert evidence.figures["cross"]["old"].queries == 300
 
+    def test_on_classes_that_no_image_is_of_it_is_refused_before_one_is_opened(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shop, held = make_shop(tmp_path), make_photos(tmp_path / "held-out", each=2, seed=7)
+        with monkeypatch.context() as patched:
+            patched.setattr(sources, "read", None)
+            for data in (held, held_out()):
+                with pytest.raises(InputError, match=r"None of the images is of class 77, clas 1: they are of class 0"):
+                    shop.check("v2", data, old_classes=["class 77", "clas 1"])
+        said: list[str] = []
+        watcher = Watcher()
+        monkeypatch.setattr(watcher, "said", said.append)
+        shop.check("v2", held_out(), old_classes=["class 1", "clas 2"], watcher=watcher)
+        assert any("no image, so that nothing is measured on them: clas 2" in sentence for sentence in said)
+
     def test_where_it_was_not_measured_everybody_is_told_why(self, tmp_path: Path) -> None:
         shop = make_shop(tmp_path)
         with (shop.directory / "gate.toml").open("a") as file:
             file.write("forgetting = 1.0\n")
-        found = shop.check("v2", held_out(), old_classes=["class 77"])
+        others = replace(held_out(), classes=tuple(f"other {name}" for name in held_out().classes))
+        found = shop.check("v2", others)
         why = "none of the old classes is among the held-out images"
         assert found.verdict.endswith(f"Forgetting was not measured: {why}.")
         assert found.passed

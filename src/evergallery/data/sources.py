@@ -19,7 +19,7 @@ from evergallery.data.listing import Entry, Listing, list_folder, list_table, sp
 from evergallery.data.places import local_path, read
 from evergallery.data.published import layout_of, require_no_known_set
 from evergallery.data.tables import TABLE_SUFFIXES
-from evergallery.data.tasks import ClassChoice, ClassGroup, choose
+from evergallery.data.tasks import ClassChoice, ClassGroup, choose, listed_names
 from evergallery.errors import InputError, did_you_mean, require_named
 from evergallery.strings.names import natural, normal
 
@@ -85,6 +85,8 @@ class Requirements:
     minimum_per_class: int = 1
     splits: tuple[str, ...] = ()
     choice: ClassChoice | None = None
+    any_of: tuple[str, ...] = ()
+    """Classes one of which is to be there, at least."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def prepare(
     minimum, choice = required.minimum_per_class, required.choice
     found = find(source, preprocessing, data_dir=data_dir, require_labels=required.labels)
     if not isinstance(found, Listing):
+        require_any(required.any_of, found.classes)
         chosen = of_choice(found, choice)
         check_classes(_labels_and_splits(chosen), minimum, str(source))
         return lambda: chosen
@@ -118,6 +121,7 @@ def prepare(
     known = {entry.split for entry in listed if entry.split is not None}
     for name in required.splits:
         split_among(name, known)
+    require_any(required.any_of, (entry.label for entry in listed))
     entries = _of_choice(listed, choice)
     check_classes(((entry.label, entry.split) for entry in entries), minimum, str(source))
 
@@ -132,6 +136,17 @@ def prepare(
         return images if choice is None else images.of_classes(_in_order(choice, images.classes))
 
     return decode
+
+
+def require_any(names: Sequence[str], labels: Iterable[str | None]) -> None:
+    """Refuse names of which none is a label; of images without labels nothing is known.
+
+    Raises:
+        InputError: there are labels, and none of them is named.
+    """
+    there = sorted({label for label in labels if label is not None}, key=natural)
+    if names and there and not set(names) & set(there):
+        raise InputError(f"None of the images is of {listed_names(names)}: they are of {listed_names(there)}.")
 
 
 def of_choice(images: ImageSet, choice: ClassChoice | None) -> ImageSet:

@@ -7,8 +7,7 @@ from pathlib import Path
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.source_roots import SourceRoots
-from evergallery.data.sources import Decoding, Requirements, of_choice, prepare
-from evergallery.data.tasks import ClassChoice
+from evergallery.data.sources import Decoding, Requirements, of_choice, prepare, require_any
 from evergallery.files import is_writable
 from evergallery.holdings.holdings import Holdings
 from evergallery.watching import SILENT, Watcher
@@ -40,39 +39,46 @@ class ImageReader:
         *,
         minimum_per_class: int = 1,
         splits: Sequence[str] = (),
+        any_of: Sequence[str] = (),
     ) -> ImageSet:
-        """Images as a generation reads them; see ``prepare``, which takes the same arguments."""
-        return self.prepare(data, preprocessing, minimum_per_class=minimum_per_class, splits=splits)()
+        """Images as a generation reads them; see ``prepare``.
+
+        Args:
+            data: in any form that ``evergallery.data.sources.load`` reads.
+            preprocessing: of the generation.
+            minimum_per_class: fewest images that a class may have; 0 where labels are not needed.
+            splits: that are to be there.
+            any_of: classes one of which is to be there, at least.
+        """
+        labels = minimum_per_class > 0
+        required = Requirements(labels, max(1, minimum_per_class), tuple(splits), any_of=tuple(any_of))
+        return self.prepare(data, preprocessing, required)()
 
     def prepare(
         self,
         data: str | Path | ImageSet,
         preprocessing: Preprocessing,
-        *,
-        minimum_per_class: int = 1,
-        splits: Sequence[str] = (),
-        choice: ClassChoice | None = None,
+        required: Requirements,
     ) -> Callable[[], ImageSet]:
         """Find images, and return what decodes them as a generation reads them; an image set is taken as it is.
 
         Args:
             data: in any form that ``evergallery.data.sources.load`` reads.
             preprocessing: of the generation.
-            minimum_per_class: fewest images that a class may have; 0 where labels are not needed.
-            splits: that are to be there; refused before an image is decoded.
-            choice: only these of the classes that there are training images of.
+            required: of the images; what their names tell is refused before an image is decoded.
 
         Raises:
             InputError: they cannot be used.
         """
         if isinstance(data, ImageSet):
-            chosen = of_choice(data, choice)
+            require_any(required.any_of, data.classes)
+            chosen = of_choice(data, required.choice)
             return lambda: chosen
         directory = self.holdings.directory
         return prepare(
             data,
             preprocessing,
-            Requirements(minimum_per_class > 0, max(1, minimum_per_class), tuple(splits), choice),
+            required,
             Decoding(
                 directory / "cache" if is_writable(directory) else None,
                 SourceRoots(data, self.data_dir, self.holdings.state.image_roots).watched,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.data.image_set import ImageSet, concatenate
+from evergallery.data.sources import Requirements
 from evergallery.data.tasks import ClassChoice, at_most_per_class
 from evergallery.errors import InputError
 from evergallery.files import lock
@@ -162,7 +163,8 @@ def _prepare(
     reader: ImageReader, run: Run, ranks: Ranks, source: str | Path | ImageSet, classes: ClassChoice | None
 ) -> Decode:
     """Find images of some classes that may be learned from; what decodes them, rank after rank, says what is left out."""
-    decode = reader.prepare(source, run.preprocessing.with_margins, minimum_per_class=2, choice=classes)
+    required = Requirements(minimum_per_class=2, choice=classes)
+    decode = reader.prepare(source, run.preprocessing.with_margins, required)
 
     def images() -> ImageSet:
         found = ranks.in_turn(decode)

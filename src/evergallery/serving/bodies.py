@@ -9,10 +9,11 @@ is refused before it is parsed, since a list of a million empty lists takes twen
 import asyncio
 import codecs
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from typing import Any, cast
 
 from fastapi import Request, Response, params
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
@@ -21,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import Message, Receive
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, did_you_mean
 from evergallery.serving.access import Admission, caller_of, service_of
 from evergallery.serving.budget import MemoryBudget
 from evergallery.serving.limits import Limits
@@ -30,6 +31,8 @@ MOST_PARTS = 100_000
 """Lists, objects and names in one request: four hundred for each of the most queries that one may hold."""
 
 
+OPEN_NAMES = "metadata."
+"""The beginning of names that the items' own metadata make up."""
 CHARSETS = {"", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1"}
 """Character sets of a form's texts."""
 
@@ -98,11 +101,14 @@ class GuardedRoute(APIRoute):
         if field is not None and not admissions:
             raise TypeError(f"{self.path} reads what anybody sends: give its route an Admission.")
         is_json = field is not None and not isinstance(field, params.Form)
+        names = set(_names(self.dependant))
+        fields = {parameter.alias for parameter in self.dependant.body_params}
         model: TypeAdapter[Any] | None = TypeAdapter(cast(Any, field).annotation) if is_json else None
 
         async def guarded(request: Request) -> Response:
             for admission in admissions:
                 await admission(caller_of(request))
+            _require_known(request.query_params, names, "address: ")
             if field is None:
                 return await answer(request)
             service = service_of(request)
@@ -112,6 +118,7 @@ class GuardedRoute(APIRoute):
             body = Body(request.receive, length, most, service.limits, service.budget)
             try:
                 read = _GuardedRequest(request.scope, body)
+                read.fields = fields
                 read.may_use_disk = any(admission.scope != "read" for admission in admissions)
                 if model is not None and "json" in request.headers.get("content-type", "").lower():
                     data = await read.body()
@@ -129,6 +136,7 @@ class _GuardedRequest(Request):
 
     parsed: Any = None
     may_use_disk = False
+    fields: Collection[str] = ()
 
     async def json(self) -> Any:
         return self.parsed
@@ -142,9 +150,15 @@ class _GuardedRequest(Request):
                 raise HTTPException(415, "The form has another charset than UTF-8: send it as UTF-8.")
             parser = MultiPartParser if self.may_use_disk else _InMemory
             try:
-                self._form = await parser(self.headers, self.stream(), **limits).parse()
+                form = await parser(self.headers, self.stream(), **limits).parse()
             except MultiPartException as error:
                 raise HTTPException(400, error.message) from error
+            try:
+                _require_known(form, self.fields)
+            except HTTPException:
+                await form.close()
+                raise
+            self._form = form
         # Another form holds no file, and every route with a form wants one.
         return self._form if self._form is not None else FormData()
 
@@ -169,6 +183,24 @@ def parse(model: TypeAdapter[Any], data: bytes) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise RequestValidationError([{**first, "loc": ("body", *first["loc"])}]) from None
+
+
+def _names(dependant: Dependant) -> Iterator[str]:
+    """The names that a route reads of its address, and what it depends on."""
+    yield from (parameter.alias for parameter in dependant.query_params)
+    for other in dependant.dependencies:
+        yield from _names(other)
+
+
+def _require_known(given: Iterable[str], known: Collection[str], whose: str = "") -> None:
+    """Refuse names that a route does not read: what was sent under one would be lost, and nobody would hear of it.
+
+    Raises:
+        HTTPException: there is one.
+    """
+    for name in given:
+        if name not in known and not name.startswith(OPEN_NAMES):
+            raise HTTPException(422, f"{whose}{name}: there is none of that name.{did_you_mean(name, known)}")
 
 
 def _too_large(most: int) -> HTTPException:

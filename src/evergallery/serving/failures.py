@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evergallery.errors import (
@@ -162,6 +163,9 @@ def explain_failures(app: FastAPI, explain: Callable[[Exception], str]) -> None:
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
         return failure(422, f"{where}: {fault_of(error)}.")
 
+    async def gone(_: Request, __: Exception) -> JSONResponse:
+        return failure(400, "The connection ended before the request was whole: send it again.")
+
     async def http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException), "Starlette calls a handler for its own kind"
         told = SENTENCES.get(error.status_code, error.detail or HTTPStatus(error.status_code).phrase)
@@ -170,5 +174,6 @@ def explain_failures(app: FastAPI, explain: Callable[[Exception], str]) -> None:
     app.add_exception_handler(EvergalleryError, ours)
     app.add_exception_handler(OSError, ours)
     app.add_exception_handler(DeniedError, denied)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

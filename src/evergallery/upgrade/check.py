@@ -23,6 +23,8 @@ from evergallery.upgrade.pairing import EmbeddedSpace, Flip, Pairing, Vectors, c
 from evergallery.upgrade.verdict import Verdict, verdict
 from evergallery.watching import SILENT, Watcher
 
+PROMOTED, EVERY = "promoted", "all"
+"""The opponents of a check that are no names: the generation that answers, and the whole lineage."""
 AGREEMENT_AT = 10
 # Fewer pairs than dimensions do not determine a rotation, let alone show that it holds for other images.
 LEAST_PAIRS = 64

@@ -15,7 +15,7 @@ from evergallery.holdings.answer import Answer, Way
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
-from evergallery.upgrade.check import Check, agreement, check_pair, compatibility
+from evergallery.upgrade.check import EVERY, PROMOTED, Check, agreement, check_pair, compatibility
 from evergallery.upgrade.gate import ALL, Condition, Gate, Scope, gate_of
 from evergallery.upgrade.held_out import HeldOutImages, HeldOutSource, read_held_out
 from evergallery.upgrade.kept_evidence import evidence_between, remember
@@ -327,14 +327,14 @@ def through_adapters(holdings: Holdings, new: EmbeddedSpace, old: EmbeddedSpace)
 def opponents(holdings: Holdings, new: Generation, against: str | None, watcher: Watcher) -> list[Space]:
     """The spaces that ``against`` means, for a generation ``new``."""
     by_name = {generation.name: generation for generation in holdings.generations()}
-    if against == "all":
+    if against == EVERY:
         return [Space(generation) for generation in by_name.values()]
-    if against is not None and against != "promoted":
+    if against is not None and against != PROMOTED:
         return [holdings.space(against)]
     promoted = holdings.promoted.name
     name = promoted if promoted != new.name else new.card.parent
     found = [Space(by_name[name])] if name in by_name else []
-    if against == "promoted":
+    if against == PROMOTED:
         return found
     try:
         stored = stored_spaces(holdings)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing
-from evergallery.data.tasks import whole_classes
+from evergallery.data.tasks import listed_names, whole_classes
 from evergallery.errors import BusyError, InputError
 from evergallery.evaluation import Protocol, protocol, require_both
 from evergallery.extraction.images import find_images
@@ -167,6 +167,11 @@ def read_held_out(
     if source.is_in_gallery:
         part = reader.in_gallery(part, source.queries, judged)
     chosen = part.protocol
+    unknown = [name for name in source.old_classes or () if name not in chosen.images.classes]
+    if unknown:
+        watcher.said(
+            f"of these classes there is no image, so that nothing is measured on them: {listed_names(unknown)}"
+        )
     if judged:
         judgements = judgements_of(chosen, judged, str(source.answers or source.data), watcher)
         chosen = replace(chosen, judgements=judgements)
@@ -293,7 +298,8 @@ class _Reader:
                 f"{', '.join(makers)} read images of different sizes: give the held-out images as files, not decoded ones."
             )
         reader, splits = ImageReader(holdings, source.data_dir, watcher), source.named_splits
-        read = {size: reader.read(source.data, size, minimum_per_class=0, splits=splits) for size in sizes}
+        old = source.old_classes or ()
+        read = {size: reader.read(source.data, size, minimum_per_class=0, splits=splits, any_of=old) for size in sizes}
         images = read[sizes[-1]]
         if any(version.hashes != images.hashes for version in read.values()):
             raise InputError("The held-out images changed while they were read: try again.")

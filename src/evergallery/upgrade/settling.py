@@ -17,7 +17,7 @@ def commit(holdings: Holdings, *, watcher: Watcher = SILENT) -> int:
         RefusedError: no refresh is open, or its vectors are not shown yet.
     """
     with changing(holdings, "committing a refresh") as state:
-        opened = _shown(holdings, state)
+        opened = require_shown(holdings, state)
         state.refresh = None
         state.committed.append(opened.id)
     holdings.journal.record("commit", refresh=opened.id, generation=opened.generation)
@@ -30,7 +30,7 @@ def discard(holdings: Holdings, *, watcher: Watcher = SILENT) -> int:
     Raises:
         RefusedError: no refresh is open, or the promoted generation cannot search the earlier vectors.
     """
-    opened = _opened(holdings.state.refresh)
+    opened = require_open(holdings.state)
     before = stored_spaces(holdings, view=holdings.state.view().before(opened.id))
     require_compatible(holdings, Space(holdings.promoted), before)
     with changing(holdings, "discarding a refresh") as state:
@@ -73,14 +73,19 @@ def superseded(holdings: Holdings) -> int:
     Raises:
         RefusedError: no refresh is open, or its vectors are not shown yet.
     """
-    opened = _shown(holdings, holdings.state)
+    opened = require_shown(holdings, holdings.state)
     view = holdings.state.view()
     left = holdings.gallery.count(view=view.remaining(opened.id))
     return holdings.gallery.count(view=view.before(opened.id)) - left
 
 
-def _shown(holdings: Holdings, state: State) -> Refresh:
-    opened = _opened(state.refresh)
+def require_shown(holdings: Holdings, state: State) -> Refresh:
+    """Return the open refresh, whose vectors searches see.
+
+    Raises:
+        RefusedError: no refresh is open, or its vectors are not shown yet.
+    """
+    opened = require_open(state)
     if not opened.shown and answers_from_refresh(holdings, state):
         raise RefusedError(
             f"Searches do not see the vectors of {opened.id} yet: show them first, with  {opened.command}  or give them up "
@@ -94,7 +99,12 @@ def _shown(holdings: Holdings, state: State) -> Refresh:
     return opened
 
 
-def _opened(refresh: Refresh | None) -> Refresh:
-    if refresh is None:
+def require_open(state: State) -> Refresh:
+    """Return the open refresh.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    if state.refresh is None:
         raise RefusedError("No refresh is open: begin one with  evergallery refresh GENERATION")
-    return refresh
+    return state.refresh

@@ -17,8 +17,8 @@ from evergallery.serving.failures import DeniedError
 from evergallery.serving.forms import read_upload
 from evergallery.serving.jobs import Kind
 from evergallery.serving.service import Service
-from evergallery.upgrade import refreshing
-from evergallery.upgrade.check import Check
+from evergallery.upgrade import refreshing, settling
+from evergallery.upgrade.check import EVERY, PROMOTED, Check
 from evergallery.upgrade.held_out import MARKED, STORED
 from evergallery.upgrade.plan import Plan
 from evergallery.watching import Watcher
@@ -150,12 +150,14 @@ async def refresh(body: schemas.RefreshRequest, service: Served) -> schemas.Job:
 @router.post("/commit", status_code=202, dependencies=deciding)
 async def commit(service: Served) -> schemas.Job:
     """Give up the earlier vectors of refreshed items for good."""
+    await service.threads.run(settling.require_shown, service.holdings, service.holdings.state)
     return service.begin("commit", {}, lambda workspace, watcher: {"deleted": workspace.commit(watcher=watcher)})
 
 
 @router.post("/discard", status_code=202, dependencies=deciding)
 async def discard(service: Served) -> schemas.Job:
     """Give up the new vectors of the open refresh."""
+    settling.require_open(service.holdings.state)
     return service.begin("discard", {}, lambda workspace, watcher: {"deleted": workspace.discard(watcher=watcher)})
 
 
@@ -171,6 +173,8 @@ def _begin(
     service.holdings.generation(body.generation)
     if isinstance(body, schemas.PlanRequest) and body.adapter is not None:
         service.holdings.adapter(body.adapter)
+    if isinstance(body, schemas.CheckRequest) and body.against not in (None, PROMOTED, EVERY):
+        service.holdings.space(body.against)
     return service.begin(kind, body.model_dump(exclude_none=True), work)
 
 
