@@ -6,8 +6,13 @@ and searched. Photographs are generated, JPEGs of 640 × 480, which are as dear 
 """
 
 import argparse
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ from evergallery.data.streaming import processors
 from evergallery.watching import Watcher
 from extraction import files_of, photographs
 
+ROOT = Path(__file__).parents[1]
 BACKBONE, SIDE = "tf_efficientnet_lite0", 224
 SECONDS = ("seconds", "processor seconds")
 
@@ -76,6 +82,30 @@ def generated(scratch: Path, classes: int, each: int, held_out_each: int) -> tup
     return folders
 
 
+def measure(new: Path, held_out: Path, size: int, threads: int) -> dict[str, Any]:
+    """One update of a new workspace, in this process."""
+    torch.set_num_threads(threads)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        Workspace.create(Path(name) / "shop", backbone=BACKBONE, size=size, pretrained=True) as shop,
+    ):
+        parts = Parts()
+        shop.learn(new, watcher=parts)
+        evidence = shop.check("v2", held_out, against="v1", watcher=parts)
+        taken = parts.end()
+    sums: dict[str, Any] = {unit: round(sum(of_part[unit] for of_part in taken.values()), 1) for unit in SECONDS}
+    return {"verdict": evidence.verdict, **sums, "parts": taken, "runtimes": parts.said_of_runtimes}
+
+
+def run(checkout: Path, given: Sequence[object]) -> dict[str, Any]:
+    """The same by this file with the package of a checkout, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout / "src"), str(Path(__file__).parent)])}
+    command = [sys.executable, __file__, "--measure", *map(str, given)]
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    found: dict[str, Any] = json.loads(told)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, default=50)
@@ -85,27 +115,31 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, help="a folder of the same classes that is held out, beside --new")
     parser.add_argument("--size", type=int, default=SIDE)
     parser.add_argument("--threads", type=int, default=processors(), help="of the network")
+    parser.add_argument("--before", type=Path, help="a checkout of the commit to compare with, which goes first")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    if bool(options.new) != bool(options.held_out):
+        parser.error("--new and --held-out are given together")
+    if options.measure:
+        print(json.dumps(measure(options.new, options.held_out, options.size, options.threads)))
+        return
     with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        if bool(options.new) != bool(options.held_out):
-            parser.error("--new and --held-out are given together")
         new, held_out = options.new, options.held_out
         if new is None:
-            new, held_out = generated(scratch, options.classes, options.each, options.held_out_each)
-        with Workspace.create(scratch / "shop", backbone=BACKBONE, size=options.size, pretrained=True) as shop:
-            parts = Parts()
-            shop.learn(new, watcher=parts)
-            evidence = shop.check("v2", held_out, against="v1", watcher=parts)
-            taken = parts.end()
-        sums: dict[str, Any] = {unit: round(sum(of_part[unit] for of_part in taken.values()), 1) for unit in SECONDS}
+            new, held_out = generated(Path(name), options.classes, options.each, options.held_out_each)
+        given = ("--new", new, "--held-out", held_out, "--size", options.size, "--threads", options.threads)
+        checkouts = ({"before": options.before} if options.before else {}) | {"now": ROOT}
+        found: dict[str, Any] = {which: run(checkout, given) for which, checkout in checkouts.items()}
+        if options.before:
+            ratio = found["before"]["processor seconds"] / found["now"]["processor seconds"]
+            found["times less of a processor"] = round(ratio, 2)
+            commit = ["git", "-C", str(options.before), "rev-parse", "--short=12", "HEAD"]
+            found["commit before"] = subprocess.run(commit, check=True, capture_output=True, text=True).stdout.strip()
         record(
             "update",
             {
                 "network": f"EfficientNet-Lite0 at {options.size} pixels", "threads": options.threads,
-                "photographs learned": len(files_of(new)), "photographs held out": len(files_of(held_out)),
-                "verdict": evidence.verdict, **sums, "parts": taken, "runtimes": parts.said_of_runtimes,
+                "photographs learned": len(files_of(new)), "photographs held out": len(files_of(held_out)), **found,
             },
             seed=0,
         )  # fmt: skip
