@@ -1,5 +1,6 @@
 """A pretrained backbone that stays frozen: what learns, what is kept of its images, and what stays searchable."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,16 +34,33 @@ SIZE = 32
 Quick = Callable[..., Settings]
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stands for weights that were trained elsewhere."""
-    save_file(build_backbone(TINY, seed=5).module.state_dict(), tmp_path / "published.safetensors")
-    return tmp_path / "published.safetensors"
+    path = tmp_path_factory.mktemp("weights") / "published.safetensors"
+    save_file(build_backbone(TINY, seed=5).module.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def created(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
+    """A workspace that begins with them, which no test changes."""
+    directory = tmp_path_factory.mktemp("created") / "shop"
+    with Workspace.create(directory, backbone=TINY, size=SIZE, weights=weights) as shop:
+        return shop.directory
 
 
 @pytest.fixture
-def shop(tmp_path: Path, weights: Path) -> Workspace:
-    return Workspace.create(tmp_path / "shop", backbone=TINY, size=SIZE, weights=weights)
+def shop(created: Path, tmp_path: Path) -> Workspace:
+    return Workspace(shutil.copytree(created, tmp_path / "shop"))
+
+
+@pytest.fixture(scope="module")
+def learned_once(created: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with a second generation, which no test changes."""
+    with Workspace(shutil.copytree(created, tmp_path_factory.mktemp("learned") / "shop")) as shop:
+        shop.learn(some(0), method=Finetune(), settings={"epochs": 1})
+        return shop.directory
 
 
 def some(first: int, count: int = 4, each: int = 6, seed: int = 0) -> ImageSet:
@@ -201,9 +219,10 @@ class TestEvergreen:
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_learns_from_features(name: str, shop: Workspace) -> None:
+def test_every_method_learns_from_features(name: str, learned_once: Path, tmp_path: Path) -> None:
     """From the same ones, without the backbone: it runs once for each image and view, and never again."""
-    first = shop.learn(some(0), method=Finetune(), settings={"epochs": 1})
+    shop = Workspace(shutil.copytree(learned_once, tmp_path / "shop"))
+    first = shop.generation("v2")
     method = METHODS[name]()
     cache = FeatureCache(shop.directory / "cache", embedder_of(first), first.preprocessing)
     learned = shop.learn(
