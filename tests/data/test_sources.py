@@ -37,9 +37,11 @@ def names(images: ImageSet) -> list[str | None]:
 def folder(tmp_path: Path) -> Path:
     for index, name in enumerate(["dog/b.png", "cat/z.png", "cat/deep/a.png", "dog/a.png"]):
         paint(tmp_path / "images" / name, 10 * index)
-    for junk in (".hidden/x.png", "__MACOSX/x.png", "cat/.DS_Store", "cat/._z.png", "cat/notes.txt", "dog/.git/y.png"):
+    hidden = (".hidden/x.png", "cat/.DS_Store", "cat/._z.png", "dog/.git/y.png")
+    of_systems = ("__MACOSX/x.png", "@eaDir/x.png", "cat/@eaDir/a.png/small.png", "#recycle/x.png")
+    for junk in (*hidden, *of_systems, "cat/notes.txt"):
         path = tmp_path / "images" / junk
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"junk")
     return tmp_path / "images"
 
@@ -396,6 +398,27 @@ def test_a_folder_beside_splits(tmp_path: Path) -> None:
     found = load(tmp_path, SMALL)
     assert set(found.classes) == {"cat", "dog"}
     assert [Path(skip.uri).name for skip in found.skipped] == ["beside.png"]
+
+
+@pytest.mark.parametrize("inner", ["set", "set/images", "a/b/c/d"])
+@pytest.mark.parametrize("classes", [("cat", "dog"), ("train/cat",)])
+def test_folders_around_the_classes_are_no_class(tmp_path: Path, inner: str, classes: tuple[str, ...]) -> None:
+    for place in classes:
+        paint(tmp_path / inner / place / "a.png")
+    with pytest.raises(
+        InputError, match=f"and no image lies right in it: name {tmp_path / inner} if the folders there"
+    ):
+        load(tmp_path, SMALL)
+    assert set(load(tmp_path / inner, SMALL).classes) == {Path(place).name for place in classes}
+    # A gallery takes what there is.
+    assert len(load(tmp_path, SMALL, require_labels=False)) == len(classes)
+
+
+@pytest.mark.parametrize("places", [("cat/images/a.png",), ("cat/left/a.png", "cat/b.png", "cat/right/c.png")])
+def test_one_class_may_have_its_images_in_folders(tmp_path: Path, places: tuple[str, ...]) -> None:
+    for place in places:
+        paint(tmp_path / place)
+    assert load(tmp_path, SMALL).classes == ("cat",)
 
 
 def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:

@@ -135,6 +135,11 @@ def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[En
         raise InputError(
             f"{folder} holds one folder, {folders[0]}, and the classes are in it: move them up into {folder}."
         )
+    elif require_labels and (inner := _folder_of_classes(folder, folders)) is not None:
+        raise InputError(
+            f"{folder} holds one folder, {folders[0]}, and no image lies right in it: name {inner} if the folders there are the "
+            f"classes, or move the images of the class {folders[0]} up into its folder."
+        )
     count = 0
     for child in found:
         before = count
@@ -181,6 +186,23 @@ def _holds_pictures(folder: str) -> bool:
 def _is_repeated(folder: str, folders: Sequence[str], split: str) -> bool:
     """Return whether all that the folder of a split holds is a folder for that split, as some archives unpack."""
     return [SPLITS.get(name.lower()) for name in folders] == [split] and _has_folders(join(folder, folders[0]))
+
+
+def _folder_of_classes(folder: str, folders: Sequence[str]) -> str | None:
+    """Return the folder further down that looks like the set itself, where those around it hold nothing else.
+
+    Many archives unpack so. A class may have its images in one folder, or some of them in several.
+    """
+    place, names = folder, list(folders)
+    while len(names) == 1:
+        place = join(place, names[0])
+        found, files = _sorted_children(place)
+        if next(_pictures(place, files()), None) is not None:
+            return None
+        names = [child.name for child in found if _holds_pictures(join(place, child.name))]
+        if any(name.lower() in SPLITS for name in names):
+            return place
+    return place if len(names) > 1 and place != folder else None
 
 
 def _has_folders(folder: str) -> bool:

@@ -104,8 +104,15 @@ def opened(address: str, mode: str = "rb", **options: Any) -> Iterator[IO[Any]]:
         yield file
 
 
+OF_SYSTEMS = {
+    "__MACOSX", "@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "lost+found",
+}  # fmt: skip
+"""Folders that archives, shared disks and file systems make beside those of people: they hold thumbnails, copies and what was
+deleted."""
+
+
 def children(folder: str) -> Iterator[FolderEntry]:
-    """Return what lies in a folder, in no order, without what is hidden.
+    """Return what lies in a folder, in no order, without what is hidden or a system's own.
 
     Of a folder on this machine one entry at a time is in memory. A folder elsewhere is listed as a whole.
 
@@ -114,7 +121,7 @@ def children(folder: str) -> Iterator[FolderEntry]:
     """
     path = local_path(folder)
     found = _children_elsewhere(folder) if path is None else _children_here(path)
-    return (child for child in found if not child.name.startswith(".") and child.name != "__MACOSX")
+    return (child for child in found if not child.name.startswith(".") and child.name not in OF_SYSTEMS)
 
 
 def _children_here(folder: Path) -> Iterator[FolderEntry]:
