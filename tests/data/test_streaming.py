@@ -227,6 +227,15 @@ class TestPlaces:
             list(read_pictures(pool, [Entry("s3://a/b.jpg")]))
         assert refused.value.exit_status == 2
 
+    def test_a_system_that_does_not_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def silent(*_: Any, **__: Any) -> None:
+            raise OSError(-2, "Name or service not known")
+
+        monkeypatch.setattr("fsspec.core.url_to_fs", silent)
+        for address in ("ftp://nowhere", "ftp://nowhere/x.csv"):
+            with pytest.raises(InputError, match=f"{address} cannot be read .*not known.*: check the address"):
+                load(address, Preprocessing())
+
     def test_names_that_are_no_text_are_skipped(self, tmp_path: Path) -> None:
         with working(1) as pool:
             (found,) = read_pictures(pool, [Entry(f"{tmp_path}/a\udcff.png")])

@@ -80,7 +80,7 @@ def _end_in_peace() -> None:
 def _tell(message: str) -> None:
     from evergallery.cli.console import err
 
-    err.print(f"evergallery: {message}", markup=False, soft_wrap=True)
+    err.print(f"evergallery: {message}", soft_wrap=True)
 
 
 def _usage(error: Exception) -> str:

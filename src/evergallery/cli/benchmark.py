@@ -171,7 +171,7 @@ def _show(results: Path, title: str, json: bool) -> None:
     shown, rows = [shown[index] for index in full], [(row[0], *(row[index + 1] for index in full)) for row in rows]
     columns = ("method", *(column.title.replace(" ", "\n") for column in shown))
     print_table(f"{title}: recall@1 in %, mean over the seeds", columns, rows)
-    out.print(f"Tables and plots: {page}", markup=False, soft_wrap=True)
+    out.print(f"Tables and plots: {page}", soft_wrap=True)
 
 
 def _compare(sets: list[Path], json: bool) -> None:

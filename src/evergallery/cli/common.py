@@ -203,7 +203,6 @@ def say_if_password(place: str) -> None:
             "The password in the URL is left out, or whatever else in it is secret (a key, a token, options), and never written "
             "down: the engine takes it from the environment; see "
             "docs/engines.md.",
-            markup=False,
             soft_wrap=True,
         )
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich import box
 from rich.console import Console, ConsoleDimensions
-from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.prompt import Confirm
@@ -84,8 +83,9 @@ def to_copy(text: str) -> str:
     return COMMAND.sub(completed, text)
 
 
-out = Terminal(highlight=False)
-err = Terminal(stderr=True, highlight=False)
+# Labels and addresses are text as it stands, whatever of it looks like a style or an emoji of rich.
+out = Terminal(highlight=False, markup=False, emoji=False)
+err = Terminal(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
@@ -102,7 +102,7 @@ def print_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int = 1) -> None:
     """A table; columns from ``numbers_from`` on are aligned right. Where it is too narrow for its words, a paragraph a row."""
-    out.print(title, style="bold", markup=False, soft_wrap=True)
+    out.print(title, style="bold", soft_wrap=True)
     rows = [[redacted_text(cell) for cell in row] for row in rows]
     if rows and _narrowest(columns, rows, numbers_from) > out.width:
         _print_paragraphs(columns, rows)
@@ -128,7 +128,7 @@ def _narrowest(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_fr
 
 def _print_paragraphs(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for first, *others in rows:
-        out.print(first or columns[0], markup=False)
+        out.print(first or columns[0])
         told = [
             f"{' '.join(name.split())} {cell}".strip() for name, cell in zip(columns[1:], others, strict=True) if cell
         ]
@@ -138,12 +138,12 @@ def _print_paragraphs(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 def say(sentence: str) -> None:
     """A sentence: wrapped on a terminal, one line elsewhere."""
-    out.print(sentence, markup=False, soft_wrap=not out.is_terminal)
+    out.print(sentence, soft_wrap=not out.is_terminal)
 
 
 def warn(sentence: str) -> None:
     """A sentence on standard error that stands out."""
-    err.print(sentence, style="yellow", markup=False, soft_wrap=True)
+    err.print(sentence, style="yellow", soft_wrap=True)
 
 
 def print_skipped(skipped: "Sequence[UnreadableImage]", what: str = "image", count: int | None = None) -> None:
@@ -152,7 +152,7 @@ def print_skipped(skipped: "Sequence[UnreadableImage]", what: str = "image", cou
     if skipped:
         warn(f"{count} {what}{'s' * (count > 1)} skipped:")
         for skip in skipped[:SKIPPED_SHOWN]:
-            err.print(f"  {skip.uri}: {skip.reason}", markup=False)
+            err.print(f"  {skip.uri}: {skip.reason}")
         if count > SKIPPED_SHOWN:
             err.print(f"  and {count - SKIPPED_SHOWN} more")
 
@@ -163,7 +163,7 @@ def print_conflicts(conflicts: "Sequence[LabelConflict]", count: int) -> None:
         whose = "item keeps its label" if count == 1 else "items keep their labels"
         warn(f"{count} {whose}, and another one was said (--relabel takes that):")
         for conflict in conflicts[:SKIPPED_SHOWN]:
-            err.print(f"  {conflict.uri or conflict.item}: {conflict.known!r}, not {conflict.said!r}", markup=False)
+            err.print(f"  {conflict.uri or conflict.item}: {conflict.known!r}, not {conflict.said!r}")
         if count > SKIPPED_SHOWN:
             err.print(f"  and {count - SKIPPED_SHOWN} more")
 
@@ -179,7 +179,7 @@ def print_outdated(done: "IndexResult") -> None:
         what = f"{done.changed} items have an address with another picture by now, {done.gone} one with none"
         warn(f"{what}; delete them with  evergallery index FOLDER --sync --prune")
         for uri in done.outdated[:SKIPPED_SHOWN]:
-            err.print(f"  {uri}", markup=False)
+            err.print(f"  {uri}")
         if count > SKIPPED_SHOWN:
             err.print(f"  and {count - SKIPPED_SHOWN} more")
 
@@ -196,18 +196,18 @@ class PlainWatcher(Watcher):
         if done < total:
             self.ended -= {activity}
         if activity not in self.ended and (self._due(activity) or done == total):
-            err.print(f"{activity}: {done}/{total}", markup=False)
+            err.print(f"{activity}: {done}/{total}")
         if done == total:
             self.ended |= {activity}
 
     def trained(self, progress: "TrainingProgress") -> None:
         """Print a line now and then, and one at the end of each epoch."""
         if self._due("training") or progress.step == progress.steps:
-            err.print(describe(progress), markup=False, soft_wrap=True)
+            err.print(describe(progress), soft_wrap=True)
 
     def said(self, message: str) -> None:
         """Print a line."""
-        err.print(message, markup=False, soft_wrap=True)
+        err.print(message, soft_wrap=True)
 
     def _due(self, activity: str) -> bool:
         now = time.monotonic()
@@ -222,7 +222,7 @@ class QuietWatcher(Watcher):
 
     def said(self, message: str) -> None:
         """Print a line."""
-        err.print(message, markup=False)
+        err.print(message)
 
 
 class BarWatcher(Watcher):
@@ -243,7 +243,7 @@ class BarWatcher(Watcher):
 
     def said(self, message: str) -> None:
         """Print a line above the bars."""
-        self.progress.console.print(message, markup=False)
+        self.progress.console.print(message)
 
     def confirms(self, question: str) -> bool:
         """Ask whoever sits at the terminal; no is what a mere Enter says."""
@@ -251,7 +251,7 @@ class BarWatcher(Watcher):
             return False
         self.progress.stop()
         try:
-            return Confirm.ask(escape(question), console=self.progress.console, default=False)
+            return Confirm.ask(Text(question), console=self.progress.console, default=False)
         finally:
             self.progress.start()
 
@@ -278,7 +278,8 @@ def watching(quiet: bool = False) -> Iterator[Watcher]:
     elif not err.is_terminal:
         yield PlainWatcher()
     else:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
+        described, noted = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+        columns = (described, BarColumn(bar_width=20), noted)
         times = TimeElapsedColumn(), TimeRemainingColumn()
         with Progress(*columns, *times, console=err) as progress:
             yield BarWatcher(progress)

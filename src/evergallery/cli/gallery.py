@@ -47,7 +47,7 @@ def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, j
         described = {name: {**asdict(index), "serves": index.serves} for name, index in indexes.items()}
         print_json({"items": sum(counts.values()), "by_generation": by_name, "indexes": described})
     elif not by_name:
-        out.print("The gallery is empty. Next:  evergallery index IMAGES", markup=False, soft_wrap=True)
+        out.print("The gallery is empty. Next:  evergallery index IMAGES", soft_wrap=True)
     else:
         rows = [(name, str(indexes.get(name, "exact")), str(count)) for name, count in by_name.items()]
         print_table("Gallery", ("vectors of", "search", "items"), rows, numbers_from=2)
@@ -214,7 +214,7 @@ def gallery_images_from(
     elif not allowed:
         say("No image of a stored item may be opened, but those that clients of the server add.")
     for root in [] if json else allowed:
-        out.print(root, markup=False, soft_wrap=True)
+        out.print(root, soft_wrap=True)
 
 
 @gallery_app.command("delete", epilog="Example:  evergallery gallery delete ITEM")

@@ -121,7 +121,6 @@ def _say_indexed(done: "IndexResult") -> None:
     out.print(
         f"{done.added} added, {done.replaced} replaced, {done.unchanged} unchanged, as vectors of {done.generation}, "
         f"in {done.seconds:.1f} s.",
-        markup=False,
         soft_wrap=True,
     )
     if done.copies:

@@ -136,7 +136,6 @@ def _show(space: "Workspace", generation: "Generation", json: bool) -> None:
     out.print(
         f"{card.name}: {len(card.new_classes)} new classes by {card.method.name}, {card.data['training']} images, "
         f"{card.training['seconds']:.0f} s{validated}.",
-        markup=False,
         soft_wrap=True,
     )
     for other in space.generations():
@@ -145,7 +144,7 @@ def _show(space: "Workspace", generation: "Generation", json: bool) -> None:
             break
     _print_skipped_of(generation)
     if space.holdings.state.promoted != card.name:
-        out.print(f"Next:  evergallery check {card.name} --data HELD_OUT", markup=False, soft_wrap=True)
+        out.print(f"Next:  evergallery check {card.name} --data HELD_OUT", soft_wrap=True)
 
 
 def _print_skipped_of(generation: "Generation") -> None:
@@ -153,4 +152,4 @@ def _print_skipped_of(generation: "Generation") -> None:
     if skipped:
         warn(f"{len(skipped)} image{'s' * (len(skipped) > 1)} skipped:")
         for name in skipped[:10]:
-            err.print(f"  {name}", markup=False)
+            err.print(f"  {name}")

@@ -323,11 +323,10 @@ def print_refreshed(done: "RefreshResult") -> None:
         f"({STOPPED.get(done.stopped_by) or f'stopped by the {done.stopped_by}'})."
     )
     for problem in done.problems[:SHOWN]:
-        err.print(f"  {problem.item[:16]}: {problem.reason}", markup=False, soft_wrap=True)
+        err.print(f"  {problem.item[:16]}: {problem.reason}", soft_wrap=True)
     if len(done.problems) > SHOWN:
         err.print(
             f"  and {len(done.problems) - SHOWN} more; all of them:  evergallery gallery problems",
-            markup=False,
             soft_wrap=True,
         )
     if not done.shown:
@@ -339,7 +338,7 @@ def print_log(entries: "Sequence[Mapping[str, Any]]") -> None:
     from evergallery.report.standing import label_of, operation_of, shortened
 
     for entry in entries:
-        out.print(f"{entry['time']}  {operation_of(entry)}  by {entry['who']}", markup=False, soft_wrap=True)
+        out.print(f"{entry['time']}  {operation_of(entry)}  by {entry['who']}", soft_wrap=True)
         told = {
             label_of(name): shortened(value)
             for name, value in entry.items()

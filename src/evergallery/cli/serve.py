@@ -153,7 +153,7 @@ def token_create(
     if json:
         print_json({"name": name, "scope": scope, "token": token})
     else:
-        out.print(token, markup=False, soft_wrap=True)
+        out.print(token, soft_wrap=True)
 
 
 @token_app.command("list", epilog="Example:  evergallery token list")

@@ -115,7 +115,7 @@ def generations(
         print_json({"promoted": promoted, "generations": [card.model_dump(mode="json") for card in cards]})
         return
     if not cards:
-        out.print("No generation yet. Next:  evergallery learn IMAGES", markup=False, soft_wrap=True)
+        out.print("No generation yet. Next:  evergallery learn IMAGES", soft_wrap=True)
         return
     print_table(
         "Generations",
@@ -170,9 +170,9 @@ def doctor(
 def _print_examined(space: "Workspace", problems: list[str], mended: list[str]) -> None:
     for path in mended:
         done = f"Damaged lines of {path} are in {path}.damaged now." if Path(path).exists() else f"Deleted {path}."
-        out.print(done, markup=False, soft_wrap=True)
+        out.print(done, soft_wrap=True)
     for problem in problems:
-        out.print(problem, markup=False, soft_wrap=True)
+        out.print(problem, soft_wrap=True)
     if not problems:
         from evergallery.report.words import counted
 
@@ -201,4 +201,4 @@ def demo(
     for sentence in result.findings:
         say(f"• {sentence}")
     print_skipped(result.skipped)
-    out.print(f"Pictures: {result.page}", markup=False, soft_wrap=True)
+    out.print(f"Pictures: {result.page}", soft_wrap=True)

@@ -223,6 +223,11 @@ def _remote(address: str, **options: Any) -> tuple[Any, str]:
         raise MissingFileError(f"{address} cannot be read ({_reason(error)}): check the address.") from error
     except ImportError as error:
         raise MissingPackageError(address.partition("://")[0], _reason(error)) from error
+    # Some systems, as FTP, are asked as soon as they are made; their errors have no common base.
+    except Exception as error:
+        raise InputError(
+            f"{address} cannot be read ({_reason(error)}): check the address and who may read it."
+        ) from error
     return system, name
 
 
