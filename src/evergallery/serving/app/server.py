@@ -1,5 +1,6 @@
 """The process: one server at one address, until it is told to stop."""
 
+import ipaddress
 import socket
 import sys
 from collections.abc import Sequence
@@ -39,13 +40,25 @@ class Address:
         host: address to listen at; any but loopback needs tokens.
         port: 0 for any free one.
         names: by which else the server is called, behind a proxy.
-        proxies: addresses of proxies, whose ``X-Forwarded-For`` is believed; by default nobody's is.
+        proxies: addresses or networks of proxies, whose ``X-Forwarded-For`` is believed; by default nobody's is.
+
+    Raises:
+        InputError: a proxy is none; callers are known by addresses, so that no name would ever be one.
     """
 
     host: str = "127.0.0.1"
     port: int = 8765
     names: Sequence[str] = ()
     proxies: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for proxy in self.proxies:
+            try:
+                ipaddress.ip_network(proxy, strict=False)
+            except ValueError as error:
+                raise InputError(
+                    f"--proxy {proxy!r} is not usable: give the IP address of the proxy, or its network, as in 10.0.0.0/8."
+                ) from error
 
 
 @dataclass(frozen=True)
