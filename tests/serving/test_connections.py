@@ -130,6 +130,23 @@ def test_a_head_that_is_too_long_is_heard_out_and_answered(directory: Path, befo
     assert b"at most, together." in answer
 
 
+def test_a_broken_body_ends_its_connection(directory: Path) -> None:
+    begun = (
+        b"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    with patient(directory, ConnectionLimits()) as address, socket.create_connection(address) as connection:
+        connection.sendall(begun + b"2\r\n{}\r\n")
+        time.sleep(0.2)  # The request is being answered.
+        connection.sendall(b"no chunk\r\n")
+        assert rest(connection).startswith(b"HTTP/1.1 400 ")
+        # Nobody hears the rest out, however long the other side stays.
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(int(4 / 0.02)):
+                connection.sendall(b"x")
+                time.sleep(0.02)
+
+
 def test_a_connection_that_is_used_is_kept(directory: Path) -> None:
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     limits = ConnectionLimits(connections=8, head_seconds=0.2)

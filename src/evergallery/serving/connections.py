@@ -85,8 +85,12 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or has a head that is too long, and hear the rest of it out.
 
-        An answer is lost on its way where a socket is closed that still has something to read.
+        An answer is lost on its way where a socket is closed that still has something to read. What spoils the body of a request
+        that is being answered ends its connection at once.
         """
+        if not self._waits:
+            super().send_400_response(msg)
+            return
         text = f"{msg} An address and its headers take 16 KB at most, together.\n".encode()
         headers = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(text)), "Connection": "close"}
         for event in (
