@@ -7,10 +7,12 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from conftest import coloured_images, short
@@ -173,6 +175,98 @@ class TestRefusals:
     def test_rolling_back_the_first_generation(self, learned: Workspace) -> None:
         with pytest.raises(RefusedError, match="nothing to go back to"):
             learned.rollback()
+
+
+WRONG_CALLS: list[tuple[Callable[[Any], object], str]] = [
+    (lambda shop: shop.learn([str(shop.directory)]), r"data = \[.*\] is not usable: it has to be a path or an ImageSet"),
+    (lambda shop: shop.learn(np.zeros((2, 16, 16, 3), np.uint8)), r"make one with ImageSet.from_arrays\(...\)"),
+    (lambda shop: shop.learn("x", method="csd"), r"method = 'csd' is not usable: it has to be a Method: write CSD\(\)"),
+    (lambda shop: shop.learn("x", method=CSD), r"it has to be a Method: write CSD\(\)"),
+    (lambda shop: shop.learn("x", train="head"), "train = 'head' is not usable: it is one of neck, last-stage, all"),
+    (lambda shop: shop.learn("x", from_scratch="false"), "from_scratch = 'false' is not usable: it has to be True or"),
+    (lambda shop: shop.learn(new_images(), classes=[]), "No class is chosen: name one at least"),
+    (lambda shop: shop.read("glyphs", data_dir=3), "data_dir = 3 is not usable: it has to be a path"),
+    (lambda shop: shop.index("x", workers=True), "workers = True is not usable: it has to be a whole number"),
+    (lambda shop: shop.index("x", metadata="price"), r"it has to be a list of strings: write \['price'\]"),
+    (lambda shop: shop.index("x", generation=""), "generation = '' is not usable: it is empty; give a value, or leave it"),
+    (lambda shop: shop.embed("x", "v1"), "generation = 'v1' is not usable: it has to be a Generation"),
+    (lambda shop: shop.check(shop.generation("v2"), "x"), "it has to be a string: give its name, 'v2'"),
+    (lambda shop: shop.check("v2", "x", price_per_hour=float("nan")), "price_per_hour = nan is not usable: it has to be a fin"),
+    (lambda shop: shop.check("v2", "x", price_per_hour=-1), "price_per_hour = -1 is not usable: it has to be a fin"),
+    (lambda shop: shop.check("v2", "x", old_classes=[]), "No class is named as old"),
+    (lambda shop: shop.check("v2", "x", answer="dul"), "answer = 'dul' is not usable: it has to be an Answer or one of che"),
+    (lambda shop: shop.compare(["v1", "v2"], "x", price_per_hour="1"), "price_per_hour = '1' is not usable"),
+    (lambda shop: shop.plan("v2", price_per_hour=-1), "price_per_hour = -1 is not usable: it has to be a fin"),
+    (lambda shop: shop.ways("v2", -1), "price_per_hour = -1 is not usable: it has to be a fin"),
+    (lambda shop: shop.refresh("v2", fraction="half"), "fraction = 'half' is not usable: it has to be a number"),
+    (lambda shop: shop.promote("v2", force=1), "force = 1 is not usable: it has to be True or False"),
+    (lambda shop: shop.search(torch.ones(64)), "give its .numpy"),
+    (lambda shop: shop.search(["a.png"]), r"query = \['a.png'\] is not usable: it has to be a path, bytes, an array of num"),
+    (lambda shop: shop.search({"v1": eye(0), "v2": eye(0)[:3]}), r"shape \(3,\) and v2 makes vectors of \(64,\)"),
+    (lambda shop: shop.search(eye(0), where={"labels": ["a"]}), "where = .* is not usable: it has to be a Filter"),
+    (lambda shop: shop.search(eye(0), where=Filter(labels=cast("Any", "a"))), r"labels = 'a' is not usable.*write \['a'\]"),
+    (lambda shop: shop.search(item=3), "item = 3 is not usable: it has to be a string"),
+    (lambda shop: shop.near_duplicates(most=0), "most = 0 is not usable: it has to be a whole number from 1"),
+    (lambda shop: shop.image_files(-1), "most = -1 is not usable: it has to be a whole number from 1"),
+    (lambda shop: shop.doctor(embed=-1), "embed = -1 is not usable: it has to be a finite number, at least 0"),
+    (lambda shop: shop.register("resnet18", seed=-1), "A seed of -1 is not usable"),
+    (lambda shop: shop.allow_images("a", 3), "places = 3 is not usable: it has to be a path"),
+    (lambda shop: Workspace(cast("Any", None)), "directory = None is not usable: it has to be a path"),
+    (lambda shop: Workspace.create(shop.directory / "new", head=cast("Any", "foo")), "head = 'foo' is not usable: it"),
+    (lambda shop: Workspace.create(shop.directory / "new", store=""), "store = '' is not usable: it is empty"),
+]  # fmt: skip
+
+
+def eye(row: int) -> NDArray[np.float32]:
+    made: NDArray[np.float32] = np.eye(64, dtype=np.float32)[row]
+    return made
+
+
+@pytest.mark.parametrize(("call", "says"), WRONG_CALLS, ids=[says[:40] for _, says in WRONG_CALLS])
+def test_a_wrong_call_is_refused_in_a_sentence_before_anything_is_done(
+    learned_once: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[Any], object], says: str
+) -> None:
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("an image is opened"))
+    monkeypatch.setattr(Generation, "embedder", lambda *_, **__: pytest.fail("a network is loaded"))
+    before = sorted(learned_once.rglob("*"))
+    with Workspace(learned_once) as shop, pytest.raises(InputError, match=says):
+        call(shop)
+    assert [path for path in sorted(learned_once.rglob("*")) if path not in before and path.name != ".lock"] == []
+
+
+def test_a_filter_by_a_name_in_place_of_a_fingerprint_is_refused(learned_once: Path) -> None:
+    with (
+        Workspace(learned_once) as shop,
+        pytest.raises(RefusedError, match="No generation of .* has the fingerprint v1"),
+    ):
+        shop.search(eye(0), where=Filter(generations=("v1",)))
+
+
+def test_a_workspace_goes_on_after_it_was_closed_and_its_closed_gallery_does_not(learned_once: Path) -> None:
+    shop = Workspace(learned_once)
+    gallery = shop.gallery
+    shop.close()
+    with pytest.raises(RefusedError, match="was closed here: open it, or its workspace, again"):
+        gallery.count()
+    gallery.close()
+    assert shop.gallery.count() == 60
+    shop.close()
+
+
+def test_a_workspace_that_is_gone_is_told(learned: Workspace) -> None:
+    shutil.rmtree(learned.directory)
+    with pytest.raises(NotFoundError, match="is not there any more: bring it back"):
+        learned.rollback()
+    with pytest.raises(DamagedError, match=r"workspace.json is missing: restore it"):
+        learned.search(eye(0))
+
+
+def test_learning_takes_the_number_of_a_generation_that_somebody_has_deleted(learned: Workspace, quick: Quick) -> None:
+    shutil.rmtree(learned.directory / "generations" / "v0002")
+    again = learned.learn(new_images(), method=Finetune(), settings=quick(epochs=1))
+    assert (again.name, learned.log()[-1]["operation"]) == ("v2", "learn")
+    assert (learned.directory / "runs" / "v0002" / "log.jsonl").is_file()
+    assert not [path for path in (learned.directory / "runs").iterdir() if path.name not in ("v0001", "v0002")]
 
 
 class TestNotFound:

@@ -226,6 +226,16 @@ def require_count(name: str, value: object) -> int:
     return index(value)
 
 
+def require_at_least(name: str, value: float | None, least: float) -> None:
+    """Refuse a number that is not finite, or below the smallest that says something; ``None`` says nothing.
+
+    Raises:
+        InputError: it is below, infinite, or no number.
+    """
+    if value is not None and not least <= value < inf:
+        raise InputError(f"{name} = {value:g} is not usable: it has to be a finite number, at least {least:g}.")
+
+
 def require_seed(seed: int | None) -> None:
     """Refuse a seed that no generator takes; ``None`` says nothing.
 

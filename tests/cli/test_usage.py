@@ -66,7 +66,7 @@ def test_an_empty_value_is_refused_and_does_not_mean_this_directory(
     assert [path.name for path in tmp_path.iterdir()] == ["class"]
     with Workspace.create(tmp_path / "shop", size=16) as shop:
         for call in (shop.learn, shop.allow_images):
-            with pytest.raises(InputError, match="is empty: give one"):
+            with pytest.raises(InputError, match="is not usable: it is empty; give a value"):
                 call("")
 
 

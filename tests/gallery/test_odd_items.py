@@ -16,6 +16,7 @@ from plain_items import known
 
 from evergallery.errors import InputError
 from evergallery.gallery import Filter, GalleryStore, Item, open_store
+from evergallery.gallery.items import check_items
 
 OLD, NEW = "1" * 64, "2" * 64
 DIMENSIONS = {OLD: 6, NEW: 9}
@@ -218,3 +219,22 @@ def test_threads_that_move_items_to_and_fro_leave_each_in_one_generation(store: 
         thread.join()
     assert failures == []
     assert sum(store.count_by_generation().values()) == len(store.contains([f"item {n}" for n in range(10)])) == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"id": 3}, "The id of the item 3 is 3: it must be a string"),
+        ({"label": 3}, "The label of the item 'item 1' is 3: it must be a string"),
+        ({"uri": ["a.jpg"]}, r"The uri of the item 'item 1' is \['a.jpg'\]: it must be a string"),
+        ({"content_hash": b"1"}, "The content_hash of the item 'item 1' is b'1': it must be a string"),
+        ({"added": None}, "The added of the item 'item 1' is None: it must be a string"),
+        ({"generation": None}, "The generation of the item 'item 1' is None: it must be a string"),
+        ({"embedding": [1.0, 0.0]}, "The embedding of 'item 1' is a list: it must be an array of NumPy"),
+        ({"metadata": None}, "The metadata of 'item 1' is None: it must be a dictionary"),
+        ({"metadata": {1: 2}}, "The metadata 1 of 'item 1' cannot be stored"),
+    ],
+)
+def test_an_item_of_other_types_is_refused_before_an_engine_keeps_it(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        check_items([item(0), replace(item(1), **changes)])

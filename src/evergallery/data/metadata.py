@@ -17,9 +17,9 @@ LARGEST_INTEGER = 2**63 - 1
 """The largest that every engine holds as a whole number."""
 
 
-def is_name(name: str) -> bool:
+def is_name(name: object) -> bool:
     """Return whether a value of metadata may have this name."""
-    return re.fullmatch(NAME, name) is not None
+    return isinstance(name, str) and re.fullmatch(NAME, name) is not None
 
 
 def unstorable(metadata: Mapping[str, object]) -> str | None:

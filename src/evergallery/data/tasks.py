@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evergallery.arguments.checking import check_fields
 from evergallery.errors import InputError, require_seed
 
 Tasks = tuple[tuple[str, ...], ...]
@@ -31,6 +32,7 @@ class ClassGroup:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 1 <= self.number <= self.groups:
             raise InputError(f"There is no group {self.number} of {self.groups}: the first one is 1.")
         require_seed(self.seed)
@@ -52,7 +54,7 @@ def choose(classes: Sequence[str], choice: ClassChoice | None) -> tuple[str, ...
     """Return the classes that are chosen; all of them by default.
 
     Raises:
-        InputError: one of them is not there, or is named twice; or there are fewer classes than groups.
+        InputError: there is none, one of them is not there, or is named twice; or there are fewer classes than groups.
     """
     if choice is None:
         return tuple(classes)
@@ -60,6 +62,8 @@ def choose(classes: Sequence[str], choice: ClassChoice | None) -> tuple[str, ...
         return choice.of(classes)
     if isinstance(choice, str):
         raise InputError(f"{choice!r} is one name: give the classes as a list of names.")
+    if not choice:
+        raise InputError("No class is chosen: name one at least, or leave the choice out for all of them.")
     missing = [name for name in choice if name not in set(classes)]
     if missing:
         raise InputError(f"There is no class {missing[0]!r}: the images have {listed_names(classes)}.")

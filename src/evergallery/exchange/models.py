@@ -7,7 +7,7 @@ from typing import Any
 
 from evergallery.data.images import REDUCED, Fit, Interpolation, Preprocessing
 from evergallery.data.images.sizes import Size
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_seed
 from evergallery.exchange.known import known_generation, next_generation
 from evergallery.files import lock
 from evergallery.generations.card import MethodCard
@@ -82,6 +82,7 @@ def register(
     """
     if isinstance(model, str) and model.lower().startswith(("http://", "https://")):
         model = Endpoint.of(model)
+    require_seed(seed)
     decoding = REDUCED if reduce_jpegs else None
     asked = {
         "size": size, "fit": fit, "kept": kept, "interpolation": interpolation, "mean": mean, "std": std, "decoding": decoding,

@@ -20,6 +20,7 @@ from evergallery.errors import (
     DamagedError,
     FullError,
     InputError,
+    NotFoundError,
     ReadOnlyError,
     RefusedError,
     UnreadableError,
@@ -297,6 +298,7 @@ def lock(path: Path, purpose: str, *, wait: float = 0) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds it; the message names that process and what it does.
+        NotFoundError: the directory of its file is gone.
         ReadOnlyError: its file cannot be written.
         RefusedError: the file system knows no locks.
     """
@@ -330,6 +332,8 @@ def lock(path: Path, purpose: str, *, wait: float = 0) -> Iterator[None]:
 def _opened_for_writing(path: Path) -> IO[str]:
     try:
         return path.open("a+")
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path.parent} is not there any more: bring it back, or open what is there.") from error
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise

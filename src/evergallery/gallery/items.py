@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evergallery.arguments.checking import check_fields
 from evergallery.data.metadata import Scalar, metadata_terms, unstorable
 from evergallery.data.unit_vectors import UNIT_TOLERANCE
 from evergallery.errors import InputError
@@ -25,6 +26,9 @@ FLOOR = 0.95
 """Smallest recall@10 with which an index answers unasked."""
 LARGEST_CHANGE = 0.2
 """Share of an index's vectors that may go before its recall has to be measured anew: the engine rebuilds it from there on."""
+TEXTS = ("id", "generation", "added", "label", "uri", "content_hash", "refresh", "superseded")
+NEEDED = TEXTS[:3]
+"""Fields of an item that are strings, and those that are never left out."""
 NAMESPACE = uuid.UUID("6f2c3b1e-8a57-5d0b-9b3e-3f1f2a6f9c11")
 
 
@@ -173,6 +177,9 @@ class Filter:
         metadata: these values under these names, texts in whatever form they were stored; 1 equals 1.0, and neither ``True``.
         uris: one of these URIs.
         content_hashes: one of these is the hash of its content.
+
+    Raises:
+        InputError: a condition of another type, such as one label where labels are meant.
     """
 
     labels: tuple[str, ...] | None = None
@@ -182,6 +189,7 @@ class Filter:
     content_hashes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.labels is not None:
             found = dict.fromkeys(form for label in self.labels for form in forms(label))
             object.__setattr__(self, "labels", tuple(found))
@@ -259,9 +267,11 @@ def check_items(items: Sequence[Item]) -> None:
     """Refuse items that cannot be stored, before any of them is.
 
     Raises:
-        InputError: an empty or repeated id, a generation that is not a fingerprint, text that is not Unicode, metadata
-            that is not JSON scalars, or an embedding that is not a finite unit vector.
+        InputError: a value of another type, an empty or repeated id, a generation that is not a fingerprint, text that is
+            not Unicode, metadata that is not JSON scalars, or an embedding that is not a finite unit vector.
     """
+    for item in items:
+        _require_types(item)
     for generation in {item.generation for item in items}:
         if not re.fullmatch("[0-9a-f]+", generation):
             raise InputError(f"The generation {generation!r} is not a fingerprint: give its hexadecimal digits.")
@@ -299,6 +309,23 @@ def check_items(items: Sequence[Item]) -> None:
         item, norm = items[int(bad[0])], norms[bad[0]]
         what = "is not finite" if not np.isfinite(norm) else f"has length {norm:.4g}, not 1"
         raise InputError(f"The embedding of {item.id!r} {what}: store finite vectors of unit length.")
+
+
+def _require_types(item: Item) -> None:
+    """Refuse an item whose values are of other types: an engine would keep them, and nobody could read them.
+
+    Raises:
+        InputError: one is.
+    """
+    for name in TEXTS:
+        value = getattr(item, name)
+        if not isinstance(value, str) and (value is not None or name in NEEDED):
+            raise InputError(f"The {name} of the item {item.id!r} is {value!r}: it must be a string.")
+    if not isinstance(item.embedding, np.ndarray):
+        kind = type(item.embedding).__name__
+        raise InputError(f"The embedding of {item.id!r} is a {kind}: it must be an array of NumPy (D,), float32.")
+    if not isinstance(item.metadata, Mapping):
+        raise InputError(f"The metadata of {item.id!r} is {item.metadata!r}: it must be a dictionary.")
 
 
 def require_precision(engine: str, precision: str, kept: Collection[str]) -> None:

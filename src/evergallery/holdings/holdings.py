@@ -9,6 +9,7 @@ from typing import Self
 
 from evergallery.adapters.card import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
+from evergallery.arguments.checking import checked
 from evergallery.data.roots import Roots, roots_at
 from evergallery.errors import EvergalleryError, NotFoundError, StoredFileError, did_you_mean
 from evergallery.files import FileContents, give_to_owner, lock, read_object, write_json
@@ -42,6 +43,7 @@ class Holdings:
         DamagedError: ``workspace.json`` cannot be read, or is of a newer format.
     """
 
+    @checked
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.loaded = LoadedModels()

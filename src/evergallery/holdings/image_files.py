@@ -9,7 +9,7 @@ from pathlib import Path
 from evergallery.data.images import read_bytes
 from evergallery.data.places import is_file, local_path
 from evergallery.data.roots import Roots
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_count
 from evergallery.gallery.adopted import AdoptedCollection
 from evergallery.gallery.items import Item
 from evergallery.gallery.store import GalleryStore
@@ -55,7 +55,12 @@ def image_files(holdings: Holdings, most: int | None = None) -> ImageFiles:
     Args:
         holdings: of the workspace.
         most: how many to look for at most, a random sample then.
+
+    Raises:
+        InputError: to look for none is no look.
     """
+    if most is not None:
+        require_count("most", most)
     return look_for_files(holdings.gallery.iterate(with_embeddings=False), holdings.roots, most=most)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MethodType
 from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from evergallery.arguments.checking import checked
 from evergallery.holdings.holdings import Holdings
 from evergallery.late import loaded
 
@@ -41,7 +42,7 @@ class Verb(Generic[P, R]):
 
     def __get__(self, shop: HasHoldings | None, owner: type) -> Callable[..., R]:
         function = loaded(self._function)
-        return function if shop is None else MethodType(function, shop.holdings)
+        return function if shop is None else MethodType(checked(function), shop.holdings)
 
 
 class Creation(Generic[P]):
@@ -59,7 +60,7 @@ class Creation(Generic[P]):
 
         @wraps(function)
         def create(*args: P.args, **kwargs: P.kwargs) -> R:
-            return owner(function(*args, **kwargs).directory)
+            return owner(checked(function)(*args, **kwargs).directory)
 
         vars(create)["__signature__"] = signature(function).replace(return_annotation=owner)
         return create

@@ -10,7 +10,7 @@ from evergallery.data.source_roots import SourceRoots
 from evergallery.data.sources import find, folder_at
 from evergallery.errors import InputError
 from evergallery.extraction.opening import extracting
-from evergallery.gallery.items import Item, PutCounts
+from evergallery.gallery.items import Item, PutCounts, check_items
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import require_compatible, space_of, stored_spaces
 from evergallery.holdings.holdings import Holdings
@@ -125,8 +125,9 @@ def add(holdings: Holdings, items: Sequence[Item], *, relabel: bool = False) -> 
     Raises:
         RefusedError: a fingerprint that is no generation's here, or a space that has not been shown compatible
             with the gallery's.
-        InputError: a vector of the wrong dimension, not finite, or not of unit length.
+        InputError: a vector of the wrong dimension, not finite, or not of unit length; or what no item can have.
     """
+    check_items(items)
     for fingerprint in {item.generation for item in items}:
         require_compatible(holdings, space_of(holdings, fingerprint), stored_spaces(holdings))
     done = holdings.gallery.put(items, relabel=relabel)

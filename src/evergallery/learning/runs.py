@@ -45,5 +45,8 @@ def tidy_up(directory: Path, generation: Generation) -> None:
     kept.mkdir(exist_ok=True)
     for name in LOGS_KEPT:
         if (run / name).exists():
+            # Those of a generation that somebody has deleted make room for those of the one that has its name now.
+            if (kept / name).is_dir():
+                shutil.rmtree(kept / name)
             (run / name).rename(kept / name)
     shutil.rmtree(run)

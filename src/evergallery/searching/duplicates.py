@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_count
 from evergallery.gallery.items import Filter
 from evergallery.holdings.holdings import Holdings
 from evergallery.watching import SILENT, Watcher
@@ -55,8 +55,9 @@ def near_duplicates(
         watcher: hears of progress.
 
     Raises:
-        InputError: a cosine out of range.
+        InputError: a cosine out of range, or nothing to look at.
     """
+    require_count("most", most)
     if not 0 < at_least <= 1:
         raise InputError(f"A cosine of {at_least:g} links nothing, or everything: give one above 0 and up to 1.")
     gallery, view = holdings.gallery, holdings.state.view()

@@ -71,13 +71,15 @@ def search(
             ``compact``.
 
     Raises:
-        RefusedError: the gallery holds vectors that the query's generation has not been shown compatible with, or a
-            probability is asked for that no check has measured.
+        RefusedError: the gallery holds vectors that the query's generation has not been shown compatible with, a
+            probability is asked for that no check has measured, or a filter names a space that nobody knows.
         NotFoundError: no such item or file.
         InputError: both or neither of ``query`` and ``item``, an unreadable image, a vector of another dimension.
     """
     if sum(way is not None for way in (query, item, text)) != 1:
         raise InputError("Search with an image, a vector, an item's id or words: give exactly one.")
+    for fingerprint in where.generations or ():
+        space_of(holdings, fingerprint)
     wanted = Criteria(k, where, None, minimum_score, minimum_probability, score_of, exact)
     if text is not None:
         maker = answering(holdings, generation)
@@ -160,6 +162,8 @@ def _looked_at(holdings: Holdings, query: Query, maker: Generation) -> _Look:
     """A query as a generation sees it."""
     if isinstance(query, Mapping):
         given = {holdings.generation(name).fingerprint: vector for name, vector in query.items()}
+        for name, vector in query.items():
+            Space(holdings.generation(name)).require_width(vector[None])
         if maker.fingerprint not in given:
             raise InputError(f"The query has no vector of {maker.name}, which searches: give it with those of others.")
         return _Look(Space(maker), given[maker.fingerprint], lambda other: given.get(other.fingerprint))

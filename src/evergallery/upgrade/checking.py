@@ -7,8 +7,17 @@ from typing import Any
 
 import torch
 
+from evergallery.arguments.checking import checked
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import BusyError, InputError, ReadOnlyError, RefusedError, UnavailableError
+from evergallery.errors import (
+    BusyError,
+    InputError,
+    ReadOnlyError,
+    RefusedError,
+    UnavailableError,
+    require_at_least,
+    require_count,
+)
 from evergallery.files import is_writable
 from evergallery.generations.generation import Generation
 from evergallery.holdings.answer import Answer, Way
@@ -77,11 +86,11 @@ def check(
     policy = _policy(holdings, among)
     compared = _compared_spaces(holdings, generation, against, best, watcher)
     source = HeldOutSource(data, old_classes, answers, queries, gallery, data_dir)
+    criteria = _Criteria(policy, _asked_of_promotion(holdings, compared.new), price_per_hour)
     held_out = read_held_out(holdings, source, compared.ordered, watcher=watcher)
     _require_same(holdings, [space.maker for space in compared.ordered], watcher)
     if not held_out.labelled:
         return _without_labels(compared, held_out)
-    criteria = _Criteria(policy, _asked_of_promotion(holdings, compared.new), price_per_hour)
     result = _measure(holdings, compared, held_out, criteria, watcher)
     _remember(holdings, result, watcher)
     return result if wanted is None else _judged_by(holdings, result, compared, wanted, criteria)
@@ -117,11 +126,17 @@ class _Criteria:
         policy: of the gate.
         asked: what a promotion would ask for, by the fingerprint of the other space.
         price_per_hour: of this machine.
+
+    Raises:
+        InputError: the price is below 0.
     """
 
     policy: Gate
     asked: Mapping[str, Comparison]
     price_per_hour: float | None
+
+    def __post_init__(self) -> None:
+        require_at_least("price_per_hour", self.price_per_hour, 0)
 
     def scope(self, other: Space) -> Scope:
         """Return what a promotion would ask for of the vectors of another space; everything where it would ask for nothing."""
@@ -148,8 +163,7 @@ def _way_to_judge(holdings: Holdings, answer: Answer | Way | None) -> Answer | N
 
 def _policy(holdings: Holdings, among: int) -> Gate:
     """The gate, with the confidence that each of several candidates needs for all of them to hold at once."""
-    if among < 1:
-        raise InputError(f"A generation is not one of {among}: say how many candidates there are, at least one.")
+    require_count("among", among)
     policy = gate_of(holdings)
     return policy.model_copy(update={"confidence": 1 - (1 - policy.confidence) / among})
 
@@ -276,7 +290,7 @@ def compare(
         )
     for name in candidates:
         holdings.generation(name)
-    found = [check(holdings, name, data, among=len(candidates), **options) for name in candidates]
+    found = [checked(check)(holdings, name, data, among=len(candidates), **options) for name in candidates]
 
     def recall_alone(result: Check) -> float:
         return result.matrix[result.candidate, result.candidate]["all"].recall[1] if result.matrix else 0.0

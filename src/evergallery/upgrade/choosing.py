@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from evergallery.errors import require_at_least
 from evergallery.holdings.answer import Answer
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
@@ -35,8 +36,10 @@ def ways(holdings: Holdings, generation: str, price_per_hour: float | None = Non
         price_per_hour: of this machine, in whatever currency.
 
     Raises:
+        InputError: the price is below 0.
         RefusedError: what answers now is gone.
     """
+    require_at_least("price_per_hour", price_per_hour, 0)
     new = Space(holdings.generation(generation))
     searched = [comparison.space for comparison in comparisons(holdings, new) if comparison.scope.searched]
     if not searched:

@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 
-from evergallery.errors import EvergalleryError, InputError, StoredFileError
+from evergallery.errors import EvergalleryError, InputError, StoredFileError, require_at_least
 from evergallery.gallery.items import Filter, Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.examining import examine
@@ -30,7 +30,11 @@ def doctor(holdings: Holdings, *, embed: int = 0, watcher: Watcher = SILENT) -> 
     Args:
         embed: pictures of each generation that it looks at again, to see whether it made their vectors.
         watcher: hears of progress.
+
+    Raises:
+        InputError: fewer pictures than none.
     """
+    require_at_least("embed", embed, 0)
     found = examine(holdings)
     if embed:
         try:

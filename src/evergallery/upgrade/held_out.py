@@ -126,6 +126,10 @@ class HeldOutSource:
                 named.
         """
         require_both(*self.splits)
+        if self.old_classes is not None and not self.old_classes:
+            raise InputError(
+                "No class is named as old: name one, or leave the old classes out for those that were learned."
+            )
         if self.is_in_gallery and self.data == STORED:
             raise InputError(
                 "The gallery cannot be asked for itself: leave out --gallery, or name other images as --data."

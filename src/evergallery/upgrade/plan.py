@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_at_least
 from evergallery.gallery.items import Item
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.options import Option, Recommendation
@@ -30,6 +30,9 @@ class RefreshProposal:
         orders: names of the orders in which items would be refreshed.
         data_dir: where named sets lie.
         price_per_hour: of this machine, in whatever currency.
+
+    Raises:
+        InputError: the price is below 0.
     """
 
     generation: str
@@ -39,6 +42,9 @@ class RefreshProposal:
     orders: Sequence[str]
     data_dir: Path | None = None
     price_per_hour: float | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least("price_per_hour", self.price_per_hour, 0)
 
 
 @dataclass(frozen=True)

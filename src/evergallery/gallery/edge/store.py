@@ -23,7 +23,7 @@ import numpy as np
 import qdrant_edge as engine
 from numpy.typing import NDArray
 
-from evergallery.errors import NotFoundError, ReadOnlyError, StoredFileError
+from evergallery.errors import NotFoundError, ReadOnlyError, RefusedError, StoredFileError
 from evergallery.files import (
     TEMPORARY_PREFIX,
     creation_of,
@@ -119,13 +119,13 @@ class EdgeStore(GalleryStore):
             copy_gallery_files(directory, copy)
             directory, self._read_only = copy, str(error)
         self.directory = directory
-        self._shards: dict[str, Shard] = {}
+        self._kept: dict[str, Shard] | None = {}
         self._noted = False
         self._one_writer = threading.RLock()
         self._moves = Moves(directory, self._one_writer)
         try:
             self._precision = kept_precision(directory, precision)
-            self._shards = opened_shards(directory)
+            self._kept = opened_shards(directory)
             self._finish_moving()
         except BaseException:
             self.close()
@@ -139,14 +139,21 @@ class EdgeStore(GalleryStore):
     def close(self) -> None:
         """Release the gallery for other processes."""
         with self._one_writer, self._opened:
+            shards = self._kept or {}
             try:
                 if self._noted:
-                    write_contents(self.directory, {name: shard.count() for name, shard in self._shards.items()})
+                    write_contents(self.directory, {name: shard.count() for name, shard in shards.items()})
                     self._noted = False
             finally:
-                for shard in self._shards.values():
+                self._kept = None
+                for shard in shards.values():
                     shard.close()
-                self._shards.clear()
+
+    @property
+    def _shards(self) -> dict[str, Shard]:
+        if self._kept is None:
+            raise RefusedError(f"The gallery {self.directory} was closed here: open it, or its workspace, again.")
+        return self._kept
 
     def _require_writable(self) -> None:
         if self._read_only is not None:
