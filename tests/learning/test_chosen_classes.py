@@ -89,7 +89,7 @@ def test_classes_without_training_images_are_in_no_group(tmp_path: Path) -> None
         ({"classes": ClassGroup(3, 40)}, r"5 classes cannot be split into 40 tasks"),
         ({"classes": ["2", "no"]}, r"There is no class 'no': the images have 2, 10, b1, b2, c\."),
         ({"classes": ["c", "c"]}, r"A class is named twice among c, c"),
-        ({"classes": "abc"}, r"'abc' is one name: give the classes as a list"),
+        ({"classes": "abc"}, r"classes = 'abc' is not usable: it has to be a list of strings"),
         ({"method": Joint(), "old_data": "nowhere"}, r"There is no nowhere"),
     ],
 )

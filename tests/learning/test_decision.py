@@ -18,7 +18,7 @@ from evergallery.learning.decision import StartingPoint, decide
 from evergallery.learning.networks import start_network
 from evergallery.learning.request import InitialWeights, NetworkChanges, Request
 from evergallery.learning.run import Run
-from evergallery.methods import DualTuning, Evergreen, Finetune, Joint
+from evergallery.methods import DualTuning, Evergreen, Finetune, Joint, Method, Mutual
 from evergallery.network import Architecture, Embedder, Neck, build_backbone
 from evergallery.network.relatives import vectors_between
 from evergallery.training import Settings
@@ -72,14 +72,16 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("asked", "says"),
         [
-            ({"head": "foo"}, "--head 'foo' .* one of .*cosine"),
-            ({"neck": "foo"}, "--neck 'foo' .*'unit-linear'"),
-            ({"train": "foo"}, "--train 'foo' .*'neck'"),
+            ({"head": "foo"}, "head = 'foo' is not usable: it is one of .*cosine"),
+            ({"neck": "foo"}, "neck = 'foo' is not usable: it is one of .*unit-linear"),
+            ({"train": "foo"}, "train = 'foo' is not usable: it is one of neck, last-stage"),
             ({"settings": {"precision": "int8"}}, "--precision 'int8' .*'bf16'"),
             ({"settings": {"epoch_count": 3}}, "--epoch-count 3 .*none of that name"),
             ({"dim": 0}, "--dim 0 .*at least 2"),
             ({"dim": -5}, "--dim -5 .*at least 2"),
-            ({"backbone": ""}, "No backbone"),
+            ({"backbone": ""}, "backbone = '' is not usable: it is empty"),
+            ({"pretrained": True}, "resnet8 has no published weights: leave --pretrained out"),
+            ({"method": Mutual(supporting="pretrained")}, "resnet8 has no published weights: leave --pretrained out"),
             ({"weights": "nonexistent"}, "no file nonexistent with weights"),
             ({"supporting_weights": "nonexistent"}, "no file nonexistent with weights"),
             ({"weights": "."}, "There is no file"),
@@ -98,6 +100,24 @@ class TestRefused:
         asked: dict[str, Any] = {which: str(tmp_path / name)}
         with pytest.raises(InputError, match=f"{name} cannot be read as weights"):
             scratch.learn(tmp_path / "no images", **asked)
+
+    @pytest.mark.parametrize("method", [None, Finetune(), Mutual()])
+    def test_weights_of_a_second_network_that_there_is_not(
+        self, method: Method | None, pretrained: Workspace, tmp_path: Path
+    ) -> None:
+        save_file(build_backbone(TINY, seed=7).module.state_dict(), tmp_path / "second.safetensors")
+        with pytest.raises(InputError, match="--supporting-weights belongs to a second network that begins with publi"):
+            pretrained.learn(tmp_path / "no images", method=method, supporting_weights=tmp_path / "second.safetensors")
+
+    def test_settings_of_steps_where_the_neck_is_solved(self, pretrained: Workspace) -> None:
+        with pytest.raises(
+            InputError, match="^--epochs and --images-per-class would change nothing, because evergreen solv"
+        ):
+            decided(pretrained, settings={"views": 2, "epochs": 3, "images_per_class": 4})
+        assert decided(pretrained, settings={"views": 2, "data_seed": 1}).solves
+        assert decided(pretrained, settings=Settings.neck(epochs=3)).solves, "a whole recipe names what others need"
+        assert not decided(pretrained, settings={"epochs": 3}, method=Finetune()).solves
+        assert not decided(pretrained, settings={"epochs": 3}, train="last-stage").solves
 
     def test_settings_by_themselves(self) -> None:
         makers: list[Callable[..., Settings]] = [Settings, Settings.update]

@@ -205,7 +205,7 @@ class TestEvergreen:
         self, shop: Workspace, quick: Quick, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(Evergreen, "solve", lambda *_: None)
-        learned = shop.learn(some(0), settings={"epochs": 1})
+        learned = shop.learn(some(0), settings=Settings.neck(epochs=1))
         assert "solved" not in learned.card.training
         assert learned.card.training["epochs"] == 1
 

@@ -115,7 +115,7 @@ def _learn_task(job: BenchmarkJob, workspace: Workspace, data: TaskImages, numbe
         backbone=protocol.update_backbone,
         settings=_with_warmup(settings, plan, new if old is None else concatenate([old, new])),
         watcher=watcher,
-        supporting_weights=weights,
+        supporting_weights=weights if method.second_beginning == "pretrained" else None,
         **behind,
         **(_new_weights(protocol, weights) if scratch else {"train": "all"}),
     )

@@ -1,8 +1,12 @@
 """Conditions of a run, checked before anything is read for it."""
 
+from collections.abc import Collection
+
 from evergallery.errors import InputError
 from evergallery.learning.run import Run
 from evergallery.network import Embedder
+from evergallery.network.backbones import require_published
+from evergallery.training.settings import GROUPS_OF_STEPS, Settings, group_of
 
 
 def check_old_images(run: Run, *, given: bool) -> None:
@@ -34,6 +38,50 @@ def check_batches(run: Run) -> None:
             f"The method {run.method.name!r} has a share of old images in each batch, and --images-per-class balances classes: "
             f"leave one of the two out."
         )
+
+
+def check_settings(run: Run, given: Collection[str]) -> None:
+    """Refuse settings of a training in steps where the neck is solved, which takes none.
+
+    Args:
+        run: how to learn.
+        given: the names of the settings that somebody has named one by one.
+
+    Raises:
+        InputError: one sentence.
+    """
+    fields = Settings.model_fields
+    without_effect = [name for name in given if name in fields and group_of(fields[name]) in GROUPS_OF_STEPS]
+    if run.solves and without_effect:
+        options = " and ".join("--" + name.replace("_", "-") for name in without_effect)
+        raise InputError(
+            f"{options} would change nothing, because {run.method.name} solves the neck of a frozen backbone and takes no steps: "
+            f"leave it out, or learn more of the network with --train last-stage or --train all."
+        )
+
+
+def check_second_network(run: Run) -> None:
+    """Refuse weights for a second network that the method does not train, or begins otherwise.
+
+    Raises:
+        InputError: one sentence.
+    """
+    if run.supporting_weights is not None and run.method.second_beginning != "pretrained":
+        raise InputError(
+            f"--supporting-weights belongs to a second network that begins with published weights, and {run.method.name!r} has "
+            f"none: leave it out, or give  --method mutual --option supporting=pretrained"
+        )
+
+
+def check_published(run: Run) -> None:
+    """Refuse to begin with published weights of a backbone that has none.
+
+    Raises:
+        InputError: one sentence.
+    """
+    second = run.method.second_beginning == "pretrained" and run.supporting_weights is None
+    if run.weights is None and (run.beginning == "pretrained" or second):
+        require_published(run.architecture.backbone)
 
 
 def check_parent(run: Run) -> None:

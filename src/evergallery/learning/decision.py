@@ -11,7 +11,15 @@ from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.generations.generation import Generation, directory_name, generation_directories
 from evergallery.holdings.state import State
-from evergallery.learning.conditions import check_batches, check_old_images, check_parent, check_space
+from evergallery.learning.conditions import (
+    check_batches,
+    check_old_images,
+    check_parent,
+    check_published,
+    check_second_network,
+    check_settings,
+    check_space,
+)
 from evergallery.learning.request import NetworkChanges, Request
 from evergallery.learning.run import Run
 from evergallery.methods import Beginning, Evergreen, Finetune, Method
@@ -86,6 +94,9 @@ def decide(request: Request, start: StartingPoint, number: int, directory: Path)
     )
     check_old_images(run, given=request.old_images)
     check_batches(run)
+    check_settings(run, () if isinstance(request.settings, Settings) else tuple(request.settings or ()))
+    check_second_network(run)
+    check_published(run)
     check_parent(run)
     check_space(run)
     return run

@@ -181,6 +181,11 @@ class Method(ABC, Generic[State]):
         """The kind of head that it learns with, by what it needs or by its hyper-parameters; ``None`` for any."""
         return self.needs.head
 
+    @property
+    def second_beginning(self) -> Beginning | None:
+        """The source of the weights of a second network that it trains beside; ``None`` where it trains none."""
+        return None
+
     def begin(self, task: Task) -> State:
         """Return what is kept or trained beside the network, and thrown away with the run: prototypes, a second network.
 

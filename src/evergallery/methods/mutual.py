@@ -57,6 +57,11 @@ class Mutual(Method["SupportState"]):
     weighting: Weighting = "clamped"
     drift: Literal["chained", "one-jump"] = "chained"
 
+    @property
+    def second_beginning(self) -> Beginning:
+        """``supporting``."""
+        return self.supporting
+
     def begin(self, task: Task) -> "SupportState":
         """The supporting network, and the class means of the generations before the parent."""
         return SupportState(task.second_network(self.supporting), task.memory.earlier())

@@ -125,20 +125,13 @@ def build_backbone(
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
+        if pretrained:
+            require_published(name)
         if name in CIFAR_DEPTHS:
-            if pretrained:
-                raise InputError(
-                    f"{name} has no published weights: leave --pretrained out (a benchmark takes --from-scratch), or choose "
-                    f"another --backbone."
-                )
             module: nn.Module = CifarResNet(CIFAR_DEPTHS[name])
             # CIFAR-100's statistics, as CSD's code normalises.
             return Backbone(module, CIFAR_WIDTHS[-1], 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
         if name in (bn_inception.NAME, bn_inception.MAX_POOLED):
-            if pretrained:
-                raise InputError(
-                    f"The published weights of {name} are in no package: name a file of them with --weights FILE."
-                )
             module = bn_inception.BNInception(max_pooled=name == bn_inception.MAX_POOLED)
             return Backbone(module, bn_inception.WIDTH, bn_inception.SIZE, bn_inception.MEAN, bn_inception.STD)
         if name.startswith(LAST_STRIDE):
@@ -146,6 +139,21 @@ def build_backbone(
         if name.startswith(TORCHVISION):
             return _torchvision_backbone(name.removeprefix(TORCHVISION), pretrained, watcher)
         return _timm_backbone(name, pretrained, watcher)
+
+
+def require_published(name: str) -> None:
+    """Refuse a backbone of this package, of which no package carries published weights; those of others are asked for.
+
+    Raises:
+        InputError: it is one.
+    """
+    if name in CIFAR_DEPTHS:
+        raise InputError(
+            f"{name} has no published weights: leave --pretrained out (a benchmark takes --from-scratch), or choose "
+            f"another --backbone."
+        )
+    if name in (bn_inception.NAME, bn_inception.MAX_POOLED):
+        raise InputError(f"The published weights of {name} are in no package: name a file of them with --weights FILE.")
 
 
 def require_size(name: str, built: Backbone, size: Size) -> None:

@@ -6,7 +6,7 @@ The command line makes its options of the fields, so nothing heavy is imported h
 import re
 from collections.abc import Callable, Sequence
 from math import pi
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from evergallery.data.images.sizes import Size, sides, size_of
 from evergallery.errors import InputError, fault_of
@@ -27,11 +28,20 @@ TrainedPart = Literal["neck", "last-stage", "all"]
 ``last-stage`` of the backbone as well; or ``all``."""
 Group = Literal["What learns", "Length and rate", "Augmentation", "Choice of the epoch", "Machine", "Seeds"]
 """The groups of settings that belong together."""
+GROUPS_OF_STEPS: tuple[Group, ...] = ("Length and rate", "Choice of the epoch")
+"""The groups that say how a network learns step by step."""
 
 
 def _setting(group: Group, says: str, default: Any, **limits: Any) -> Any:
     """A field, with what the help says of it."""
     return Field(default=default, description=says, json_schema_extra={"group": group}, **limits)
+
+
+def group_of(field: FieldInfo) -> Group:
+    """The group of a field of ``Settings``."""
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict), "every field is made by _setting"
+    return cast(Group, extra["group"])
 
 
 def _device(name: str) -> str:
