@@ -23,9 +23,8 @@ from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.gallery import Item
 from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.edge.points import payload
+from evergallery.gallery.edge.points import new_point
 from evergallery.gallery.edge.shard import INDEXED
-from evergallery.gallery.items import point_id
 from evergallery.network import Embedder, build_backbone
 from evergallery.network.features import AugmentedViews, FeatureCache
 
@@ -132,7 +131,7 @@ def store_barely(items: Sequence[Item], directory: Path) -> None:
         shard.update(engine.UpdateOperation.create_field_index(name, engine.PayloadSchemaType.Keyword))
     for start in range(0, len(items), TOGETHER):
         some = items[start : start + TOGETHER]
-        points = [engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in some]
+        points = list(map(new_point, some))
         shard.update(engine.UpdateOperation.upsert_points(points))
         shard.flush()
     shard.close()

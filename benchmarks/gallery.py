@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from common import record
 from evergallery.gallery import Filter, Item
 from evergallery.gallery.edge import EdgeStore, shard
-from evergallery.gallery.edge.points import payload
+from evergallery.gallery.edge.points import new_point
 from evergallery.gallery.edge.shard import INDEXED
-from evergallery.gallery.items import point_id
 
 K, BATCH, DIMENSION, GENERATION = 10, 1000, 128, "a" * 64
 LABELS = 100
@@ -97,9 +96,7 @@ def load(store: EdgeStore, bare: engine.EdgeShard, vectors: Vectors, clusters: N
         items = [item(row, vectors[row], int(clusters[row])) for row in rows]
 
         def put_bare(items: list[Item] = items) -> None:
-            points = [
-                engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in items
-            ]
+            points = list(map(new_point, items))
             bare.update(engine.UpdateOperation.upsert_points(points))
             bare.flush()
 

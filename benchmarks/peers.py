@@ -39,9 +39,8 @@ from pgvector.psycopg import register_vector
 from common import record
 from evergallery.gallery import Filter
 from evergallery.gallery.edge import EdgeStore, shard
-from evergallery.gallery.edge.points import payload
+from evergallery.gallery.edge.points import new_point
 from evergallery.gallery.edge.shard import INDEXED
-from evergallery.gallery.items import point_id
 from gallery import GENERATION, LABELS, K, Vectors, bytes_on_disk, item, seconds_of
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
@@ -150,7 +149,7 @@ class QdrantEdge(Peer):
         items = [
             item(identifier, vector, int(label)) for identifier, vector, label in zip(ids, vectors, labels, strict=True)
         ]
-        points = [engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in items]
+        points = list(map(new_point, items))
         self.own.update(engine.UpdateOperation.upsert_points(points))
         self.own.flush()
 

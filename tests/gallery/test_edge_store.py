@@ -21,7 +21,7 @@ from evergallery.errors import BusyError, DamagedError
 from evergallery.files import write_json
 from evergallery.gallery import Filter, Item, Match, View
 from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.edge.points import payload
+from evergallery.gallery.edge.points import new_point
 from evergallery.gallery.edge.shard import Shard
 from evergallery.gallery.items import point_id
 
@@ -253,9 +253,7 @@ def test_move_that_was_killed_half_way_is_finished_when_opened(tmp_path: Path) -
 
 
 def _upsert(items: list[Item]) -> engine.UpdateOperation:
-    return engine.UpdateOperation.upsert_points(
-        [engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in items]
-    )
+    return engine.UpdateOperation.upsert_points(list(map(new_point, items)))
 
 
 def test_second_process_is_told_who_has_it(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class Versions(RuleBasedStateMachine):
             self.view = self.view.before(self.open[-1])
         name = self.open[-1]
         items = [item(number, generation, content_hash=f"{max(number, other_content):064x}") for number in numbers]
-        items = [replace(item, label="as given", added="then") for item in items]
+        items = [replace(item, label="no longer", added="then") for item in items]
         before = self.seen(self.view.before(name))
         if any(
             len(held) == 2 and name != held[1].refresh for held in map(self.model.get, [i.id for i in items]) if held
@@ -145,7 +145,8 @@ class Versions(RuleBasedStateMachine):
         assert self.store.refresh(items, name) == len(awaited)
         for waiting in awaited:
             (old,) = self.model[waiting.id]
-            self.model[waiting.id] = [replace(old, superseded=name), replace(waiting, refresh=name)]
+            newer = replace(old, embedding=waiting.embedding, generation=generation, refresh=name)
+            self.model[waiting.id] = [replace(old, superseded=name), newer]
         assert self.store.refresh(items, name) == 0, "once is enough"
 
     @precondition(lambda self: self.open)

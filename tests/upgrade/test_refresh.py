@@ -18,6 +18,7 @@ from evergallery.holdings.state import Refresh
 from evergallery.upgrade import refreshing
 from evergallery.upgrade.advice import next_step
 from evergallery.upgrade.options import Recommendation
+from evergallery.upgrade.orders import order_of
 from evergallery.upgrade.pace import TimeBudget
 from evergallery.upgrade.plan import share_for
 from evergallery.watching import Watcher
@@ -149,6 +150,13 @@ class TestRefresh:
             key for key, (generation, _) in vectors(switched).items() if generation == switched.promoted.fingerprint
         }
         assert moved == set(found)
+
+    def test_order_by_vectors_is_that_of_the_stored_ones(self, switched: Workspace) -> None:
+        items = [item for batch in switched.gallery.iterate() for item in batch]
+        first = {items[row].id for row in order_of("uncertain", items, {})[:10]}
+        switched.refresh("v2", order="uncertain", fraction=0.05)
+        new = switched.promoted.fingerprint
+        assert {key for key, (generation, _) in vectors(switched).items() if generation == new} == first
 
     def test_rollback_restores_the_earlier_vectors_to_the_bit(self, switched: Workspace) -> None:
         before = vectors(switched)

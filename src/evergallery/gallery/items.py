@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,19 @@ class Item:
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
     refresh: str | None = None
     superseded: str | None = None
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> "Item":
+        """Return the item that has all these fields, which become its own: a frozen dataclass sets them one by one, for three
+        times as long."""
+        item = cls.__new__(cls)
+        object.__setattr__(item, "__dict__", fields)
+        return item
+
+    def renewed(self, embedding: NDArray[np.float32], generation: str, refresh: str | None = None) -> "Item":
+        """Return the item with a vector (D,) of another generation, and with the mark of the refresh that made it."""
+        made = {"embedding": embedding, "generation": generation, "refresh": refresh, "superseded": None}
+        return Item.of({**self.__dict__, **made})
 
     def keeping(self, known: "Item") -> "Item":
         """The item with what is known of it already, wherever it says nothing itself: label, address, content, metadata.

@@ -92,9 +92,9 @@ class GalleryStore(Engine):
     def refresh(self, items: Sequence[Item], refresh: str) -> int:
         """Store newer versions, by other generations, beside the ones that are there; returns how many.
 
-        The old version stays, superseded; the new one is stored as it is given. Left alone is an item that is no longer there,
-        whose content hash is another by now, that this generation has made already, or that has a version of this refresh:
-        so the same call may be made again.
+        The old version stays, superseded; the new one has its vector from here, and all else from the old one, so that what has
+        been said of an item meanwhile is not lost. Left alone is an item that is no longer there, whose content hash is another
+        by now, that this generation has made already, or that has a version of this refresh: so the same call may be made again.
 
         Args:
             items: at most one version of each item.

@@ -81,7 +81,7 @@ def _as_stored(item: Item, added: str) -> Item:
 
 
 def awaited_by(refresh: str, items: Sequence[Item], versions: Mapping[str, Sequence[Item]], view: View) -> list[Item]:
-    """Return which items are newer versions, by a refresh, of what was seen before it; marked as made by it.
+    """The newer versions that a refresh makes of what was seen before it: with all but the vectors as it is by now.
 
     Raises:
         InputError: the refresh has no name, or another one of an item is not settled.
@@ -89,14 +89,11 @@ def awaited_by(refresh: str, items: Sequence[Item], versions: Mapping[str, Seque
     if not refresh:
         raise InputError("The refresh has an empty name: name it.")
     before = view.before(refresh)
-    return [
-        item if (item.refresh, item.superseded) == (refresh, None) else replace(item, refresh=refresh, superseded=None)
-        for item in items
-        if _is_awaited(item, versions.get(item.id, ()), refresh, before)
-    ]
+    superseded = ((item, _superseded_by(item, versions.get(item.id, ()), refresh, before)) for item in items)
+    return [old.renewed(item.embedding, item.generation, refresh) for item, old in superseded if old is not None]
 
 
-def _is_awaited(item: Item, versions: Sequence[Item], refresh: str, before: View) -> bool:
+def _superseded_by(item: Item, versions: Sequence[Item], refresh: str, before: View) -> Item | None:
     olds = [version for version in versions if version.refresh != refresh]
     if len(olds) > 1:
         raise InputError(
@@ -104,10 +101,10 @@ def _is_awaited(item: Item, versions: Sequence[Item], refresh: str, before: View
             f"settle that refresh first."
         )
     if not olds or (len(versions) > 1 and olds[0].superseded == refresh):
-        return False
+        return None
     (old,) = olds
     same = old.content_hash == item.content_hash and old.generation != item.generation
-    return same and before.sees(old.refresh, old.superseded)
+    return old if same and before.sees(old.refresh, old.superseded) else None
 
 
 def best_of(matches: list[Match]) -> list[Match]:

@@ -107,6 +107,8 @@ ORDERS: dict[str, Callable[[StoredItems], NDArray[np.int64]]] = {
     "popular": popular_first,
 }
 """Every order by name; each gives (N,) indices, first to be refreshed first."""
+BY_VECTORS = frozenset({"uncertain", "typical"})
+"""The orders that look at the vectors of the items."""
 
 
 def order_of(name: str, items: Sequence[Item], found: Mapping[str, int]) -> NDArray[np.int64]:

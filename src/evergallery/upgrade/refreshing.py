@@ -7,7 +7,7 @@ one; otherwise they wait in the shadow and appear with its promotion, in the sam
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from evergallery.data.streaming import in_background
 from evergallery.errors import InputError, RefusedError, require_known, require_share
 from evergallery.extraction.extraction import Extraction, ItemAnswer
 from evergallery.extraction.opening import extracting, require_workers
-from evergallery.gallery.items import Filter, Item
+from evergallery.gallery.items import Item
 from evergallery.holdings.comparing import answers_from_refresh
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.images import ImageReader
@@ -26,7 +26,7 @@ from evergallery.holdings.maps import Map
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Refresh, State
-from evergallery.upgrade.orders import ORDERS, order_of
+from evergallery.upgrade.orders import BY_VECTORS, ORDERS, order_of
 from evergallery.upgrade.pace import Pace, TimeBudget
 from evergallery.upgrade.plan import Plan, RefreshProposal, share_for
 from evergallery.upgrade.planning import measured_plan
@@ -306,7 +306,8 @@ def _refreshed(
 ) -> RefreshResult:
     """Give items their new vectors, as far as the request and its time go."""
     asker, target = request.asker, request.target
-    items = to_refresh(holdings, target, before_refresh(holdings))
+    by_vectors = request.order in BY_VECTORS
+    items = to_refresh(holdings, target, before_refresh(holdings), with_embeddings=by_vectors)
     maps = maps_into(holdings, target)
     unmapped = [item for item in items if item.generation not in maps]
     with ExitStack() as stack:
@@ -423,10 +424,8 @@ class _RefreshRun:
         """A share of the items in an order, without those that have their new vector already."""
         ordered = [items[index] for index in order_of(order, items, self.holdings.notes.times_found())]
         wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
-        remaining = self.holdings.state.view().remaining(self.name)
-        others = Filter(generations=tuple(self.holdings.gallery.dimensions().keys() - {self.target.fingerprint}))
-        left = {name for names in self.holdings.gallery.identifiers(others, view=remaining) for name in names}
-        return _Queue(len(wanted), [item for item in wanted if item.id in left], len(left))
+        left = sum(item.superseded != self.name for item in items)
+        return _Queue(len(wanted), [item for item in wanted if item.superseded != self.name], left)
 
     def answers(
         self,
@@ -453,9 +452,8 @@ class _RefreshRun:
         began = time.monotonic()
         for batch, made in answers:
             failed = [answer for answer in made if isinstance(answer, Problem)]
-            # All at once, since a copy of an item costs as much as anything else that is done to it here.
             new = [
-                replace(item, embedding=answer, generation=maker, refresh=self.name, superseded=None)
+                item.renewed(answer, maker)
                 for item, answer in zip(batch, made, strict=True)
                 if not isinstance(answer, Problem)
             ]

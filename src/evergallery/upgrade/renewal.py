@@ -46,13 +46,13 @@ def before_refresh(holdings: Holdings) -> View:
     return state.view().before(state.refresh.id) if state.refresh else state.view()
 
 
-def to_refresh(holdings: Holdings, target: Space, view: View) -> list[Item]:
-    """The items of a view whose vectors lie in another space than the target, without their vectors.
+def to_refresh(holdings: Holdings, target: Space, view: View, *, with_embeddings: bool = False) -> list[Item]:
+    """The items of a view whose vectors lie in another space than the target.
 
     Raises:
         InputError: there is none.
     """
-    batches = holdings.gallery.iterate(Filter(), with_embeddings=False, view=view)
+    batches = holdings.gallery.iterate(Filter(), with_embeddings=with_embeddings, view=view)
     found = [item for batch in batches for item in batch if item.generation != target.fingerprint]
     if not found:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")

@@ -41,7 +41,7 @@ WHOLE = PointContent(vector=True)
 ID_ALONE = PointContent(vector=False, fields=())
 
 
-def payload(item: Item, added: str) -> dict[str, Any]:
+def payload(item: Item) -> dict[str, Any]:
     """Everything but the vector.
 
     The terms of the metadata are there to be filtered by: the engine takes ``True`` for 1. The metadata themselves are text
@@ -53,11 +53,21 @@ def payload(item: Item, added: str) -> dict[str, Any]:
         "label": item.label,
         "uri": item.uri,
         "content_hash": item.content_hash,
-        "added": added,
+        "added": item.added,
         "metadata": to_json(item.metadata),
         "metadata_terms": metadata_terms(item.metadata),
         **{name: mark for name in MARKS if (mark := getattr(item, name)) is not None},
     }
+
+
+def new_point(item: Item) -> engine.Point:
+    """The point that holds an item."""
+    return engine.Point(point_id(item.id), floats(item.embedding), payload(item))
+
+
+def floats(vector: NDArray[np.float32]) -> list[float]:
+    """A vector (D,) as the engine takes it: it reads the floats where they are, in half the time of making a list first."""
+    return cast("list[float]", vector.data)
 
 
 def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
@@ -69,8 +79,6 @@ def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
     # The engine converts these anew whenever they are asked for.
     content: dict[str, Any] = record.payload or {}
     vector = record.vector
-    # A frozen dataclass would set its fields one by one, for three times as long: half of what a result costs here.
-    item = Item.__new__(Item)
     try:
         fields = {
             "id": content["id"],
@@ -89,8 +97,7 @@ def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
             f"The gallery holds only a part of {content.get('id', record.id)!r} ({error!r}): list all damage with  "
             f"evergallery doctor"
         ) from error
-    object.__setattr__(item, "__dict__", fields)
-    return item
+    return Item.of(fields)
 
 
 def _float32(numbers: Sequence[float]) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ from evergallery.files import (
     write_json,
 )
 from evergallery.gallery.edge.compacting import compact_elsewhere
-from evergallery.gallery.edge.points import MARKS, PointContent, item_of, point_of
+from evergallery.gallery.edge.points import MARKS, PointContent, floats, item_of, point_of
 from evergallery.gallery.items import Index, Match, Precision, Search
 
 SPACE = "space.json"
@@ -274,7 +274,7 @@ class Shard:
             "score_threshold": _threshold(search.minimum_score),
             "params": _parameters(search.exact, self.precision),
         }
-        nearest = [engine.Query.Nearest(query.tolist()) for query in queries]
+        nearest = [engine.Query.Nearest(floats(query)) for query in queries]
         # One more than asked for tells whether equal scores were cut apart; an index may have missed some of them anyway.
         k = search.k
         limit = k + 1 if search.exact else k

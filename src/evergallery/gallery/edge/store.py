@@ -48,7 +48,7 @@ from evergallery.gallery.edge.points import (
     identifier_of,
     item_of,
     marked,
-    payload,
+    new_point,
     point_of,
     problem_of,
     seen,
@@ -330,11 +330,10 @@ class EdgeStore(GalleryStore):
         if any(item.refresh or item.superseded for item in items):
             for shard in self._shards.values():
                 shard.index_marks()
-        points = [engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in items]
         intent = {"to": generation, "ids": [item.id for item in elsewhere]} | ({"refresh": refresh} if refresh else {})
         with self._moves.moving(intent) if elsewhere else nullcontext():
             size = sum(item.embedding.nbytes + 512 + len(str(item.metadata)) for item in items)
-            self._update(generation, engine.UpdateOperation.upsert_points(points), replaced, size)
+            self._update(generation, engine.UpdateOperation.upsert_points(list(map(new_point, items))), replaced, size)
             if elsewhere:
                 self._complete(intent, intended(intent))
 
