@@ -20,6 +20,9 @@ FAST   := tests/adapters tests/files tests/generations tests/indexing tests/loss
 # PyTorch's own wheels for this machine: where there is no GPU, those for the CPU alone, which are a tenth of the size.
 TORCH  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo auto || echo cpu)
 
+# Where compiled modules may not be kept, each process that a test starts compiles the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo serve-demo quick test coverage stress lint docs bench clean
 
 demo: $(READY)
@@ -47,7 +50,7 @@ stress: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 bench: $(READY)
 	$(BIN)/python benchmarks/every.py $(BENCH)

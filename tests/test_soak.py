@@ -23,8 +23,9 @@ def test_handles_and_threads_do_not_grow(tmp_path: Path, monkeypatch: pytest.Mon
     found = soak.growth(rows, life, searches)
     assert found["handles_more"] <= 0
     assert found["threads_more"] <= 0
-    # Right after a commit all vectors are of one generation, and the gallery has the files of one.
-    assert refreshed[2]["bytes"]["gallery"] <= refreshed[1]["bytes"]["gallery"]
+    # Right after a commit all vectors are of one generation, and the gallery has the files of one, of which a log may have
+    # been written a block longer; those of another generation would be half as many again.
+    assert refreshed[2]["bytes"]["gallery"] <= 1.1 * refreshed[1]["bytes"]["gallery"]
     assert not searches.failed
     assert searches.done > 0
     for name in ("soak", "common"):

@@ -211,8 +211,8 @@ class TestEveryMethod:
             assert torch.allclose(smoothed["classification"], wanted)
 
     def test_learns_and_leaves_the_parent_alone(self, method: Method, quick: Quick, tmp_path: Path) -> None:
-        images = old_and_new_images() if method.needs.old_images else new_images()
-        settings = quick(epochs=6, learning_rate=2e-3, select="last")
+        images = old_and_new_images() if method.needs.old_images else new_images(8)
+        settings = quick(epochs=5, learning_rate=2e-3, select="last")
         before = weights(a_network(OLD, method))
         network, parent, trained = learn(method, images, settings, tmp_path)
         assert equal(before, weights(parent)), "the parent, batch statistics included, is bit for bit as it was"
@@ -230,10 +230,10 @@ class TestEveryMethod:
         assert equal(*ends)
 
     def test_interrupted_run_ends_with_the_same_weights(self, method: Method, quick: Quick, tmp_path: Path) -> None:
-        settings = quick(epochs=3, select="last")
+        settings = quick(epochs=2, select="last")
         whole, _, _ = learn(method, new_images(4), settings, tmp_path / "whole")
         with pytest.raises(Stop):
-            learn(method, new_images(4), settings, tmp_path / "parts", on_progress=stop_in(2))
+            learn(method, new_images(4), settings, tmp_path / "parts", on_progress=stop_in(1))
         resumed, _, _ = learn(method, new_images(4), settings, tmp_path / "parts")
         assert equal(weights(whole), weights(resumed))
 
