@@ -234,6 +234,23 @@ def test_a_wrong_call_is_refused_in_a_sentence_before_anything_is_done(
     assert [path for path in sorted(learned_once.rglob("*")) if path not in before and path.name != ".lock"] == []
 
 
+def test_what_names_of_files_tell_is_refused_before_one_is_opened(learned_once: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / "photos" / "rose").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / "rose" / f"{number}.png").write_bytes(b"no picture")
+    (tmp_path / "answers.csv").write_text("query,item\n0.png,tulip.png\nlily.png,1.png\n")
+    with Workspace(learned_once) as shop:
+        with pytest.raises(InputError, match="Choosing an adapter needs at least 20 pairs, .* and got 4: give more"):
+            shop.adapt("v2", "v1", tmp_path / "photos")
+        with pytest.raises(
+            InputError, match="None of the answers of .*answers.csv .* not tulip.png, lily.png: names are"
+        ):
+            shop.check("v2", tmp_path / "photos", answers=tmp_path / "answers.csv")
+        (tmp_path / "answers.csv").write_text("query,item\n0.png,1.png\n")
+        with pytest.raises(InputError, match="None of the 4 images of .* can be read"):
+            shop.check("v2", tmp_path / "photos", answers=tmp_path / "answers.csv")
+
+
 def test_a_filter_by_a_name_in_place_of_a_fingerprint_is_refused(learned_once: Path) -> None:
     with (
         Workspace(learned_once) as shop,

@@ -333,6 +333,10 @@ def test_a_refresh_reads_no_image(shop: Workspace, tmp_path: Path) -> None:
     plan = shop.plan("v2")
     assert (plan.images, plan.missing, plan.sample) == (False, 0, 64)
     told = RefreshCounter()
+    with pytest.raises(
+        InputError, match="v2 makes its vectors of the stored ones .*: leave the images and the cluster out"
+    ):
+        shop.refresh("v2", images="/nowhere", cluster="nowhere:1")
     begun = shop.refresh("v2", fraction=0.5, batch=10, watcher=told)
     assert told.done == [0, 10, 20, 30, 32], "stored together are no more than were asked for"
     done = shop.refresh("v2", watcher=told)

@@ -197,13 +197,22 @@ def select_adapter(
     )
 
 
+def require_pairs(count: int) -> None:
+    """Refuse fewer pairs than an adapter can be chosen by.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if count < MINIMUM_PAIRS:
+        raise InputError(
+            f"Choosing an adapter needs at least {MINIMUM_PAIRS} pairs, some to fit it and some to judge it, and got {count}: "
+            f"give more images."
+        )
+
+
 def _check(source: Tensor, target: Tensor, labels: Tensor | None, held_out: float) -> None:
     check_pairs(source, target)
-    if len(source) < MINIMUM_PAIRS:
-        raise InputError(
-            f"Choosing an adapter needs at least {MINIMUM_PAIRS} pairs, some to fit it and some to judge it, and got "
-            f"{len(source)}: give more images, or fit one kind by itself."
-        )
+    require_pairs(len(source))
     if labels is not None and tuple(labels.shape) != (len(source),):
         raise InputError(f"There are {len(source)} pairs and labels of shape {tuple(labels.shape)}: give one for each.")
     if not 0 < held_out <= 0.5:

@@ -87,6 +87,8 @@ class Requirements:
     choice: ClassChoice | None = None
     any_of: tuple[str, ...] = ()
     """Classes one of which is to be there, at least."""
+    look: Callable[[Sequence[Entry]], None] = lambda _: None
+    """Refuses what the names of files already tell."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def prepare(
     require_any(required.any_of, (entry.label for entry in listed))
     entries = _of_choice(listed, choice)
     check_classes(((entry.label, entry.split) for entry in entries), minimum, str(source))
+    required.look(entries)
 
     def decode() -> ImageSet:
         images = read_entries(entries, preprocessing, decoding.cache, decoding.on_progress)

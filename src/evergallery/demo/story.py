@@ -1,7 +1,8 @@
 """The whole story on generated or own images: learn, index, learn new categories, search the old vectors."""
 
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.data.listing import Entry
 from evergallery.data.tasks import halves, train_and_test
 from evergallery.demo.page import write_demo_page
 from evergallery.demo.result import DemoResult, DemoRow
@@ -17,6 +20,7 @@ from evergallery.errors import InputError
 from evergallery.evaluation import Protocol, measure
 from evergallery.files import write_json
 from evergallery.generations.generation import Generation
+from evergallery.holdings.images import ImageReader
 from evergallery.methods import CSD, Evergreen, Finetune, Joint, Method
 from evergallery.report.page import require_plots
 from evergallery.retrieval.width import in_width_of
@@ -62,7 +66,8 @@ def run_demo(
     workspace = Workspace.create(directory, size=SIZE)
     write_json(directory / MARKER, {"data": data, "limit": limit, "seed": seed})
     with workspace:
-        images = workspace.read(data, data_dir=data_dir, watcher=watcher)
+        reader = ImageReader(workspace.holdings, data_dir, watcher)
+        images = reader.read(data, Preprocessing.from_dict(workspace.holdings.state.preprocessing), look=_look)
         skipped = images.skipped
         images, remarks = _prepare(images, limit, seed)
         train, test = images.of_split("train"), images.of_split("test")
@@ -179,18 +184,33 @@ def _make_room(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
+def _look(entries: Sequence[Entry]) -> None:
+    """Refuse files of too few classes before one of them is opened."""
+    _large_classes(Counter(entry.label for entry in entries if entry.label is not None))
+
+
+def _large_classes(counts: Mapping[str, int]) -> list[str]:
+    """The classes that have enough images.
+
+    Raises:
+        InputError: they do not make two tasks.
+    """
+    large = [name for name, count in counts.items() if count >= MINIMUM_PER_CLASS]
+    if len(large) < MINIMUM_PER_CLASS:
+        raise InputError(
+            f"Only {len(large)} classes have {MINIMUM_PER_CLASS} images or more: two tasks need at least "
+            f"{MINIMUM_PER_CLASS} such classes."
+        )
+    return large
+
+
 def _prepare(images: ImageSet, limit: int, seed: int) -> tuple[ImageSet, str]:
     """Splits ``train`` and ``test``, classes large enough, at most ``limit`` images; and what was left out."""
     remarks = []
     if images.split is not None and not {"train", "test"} <= set(images.split.tolist()):
         images = replace(images, split=None)
     counts = np.bincount(images.labels, minlength=len(images.classes))
-    large = [name for name, count in zip(images.classes, counts, strict=True) if count >= MINIMUM_PER_CLASS]
-    if len(large) < MINIMUM_PER_CLASS:
-        raise InputError(
-            f"Only {len(large)} classes have {MINIMUM_PER_CLASS} images or more: two tasks need at least "
-            f"{MINIMUM_PER_CLASS} such classes."
-        )
+    large = _large_classes(dict(zip(images.classes, counts.tolist(), strict=True)))
     if len(large) < len(images.classes):
         remarks.append(f"{len(images.classes) - len(large)} classes of fewer than {MINIMUM_PER_CLASS} images left out.")
         images = images.of_classes(large)

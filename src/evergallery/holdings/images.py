@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.listing import Entry
 from evergallery.data.source_roots import SourceRoots
 from evergallery.data.sources import Decoding, Requirements, of_choice, prepare, require_any
 from evergallery.files import is_writable
@@ -40,6 +41,7 @@ class ImageReader:
         minimum_per_class: int = 1,
         splits: Sequence[str] = (),
         any_of: Sequence[str] = (),
+        look: Callable[[Sequence[Entry]], None] = lambda _: None,
     ) -> ImageSet:
         """Images as a generation reads them; see ``prepare``.
 
@@ -49,9 +51,10 @@ class ImageReader:
             minimum_per_class: fewest images that a class may have; 0 where labels are not needed.
             splits: that are to be there.
             any_of: classes one of which is to be there, at least.
+            look: refuses what the names of files already tell.
         """
         labels = minimum_per_class > 0
-        required = Requirements(labels, max(1, minimum_per_class), tuple(splits), any_of=tuple(any_of))
+        required = Requirements(labels, max(1, minimum_per_class), tuple(splits), any_of=tuple(any_of), look=look)
         return self.prepare(data, preprocessing, required)()
 
     def prepare(

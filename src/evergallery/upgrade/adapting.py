@@ -7,7 +7,7 @@ import torch
 
 from evergallery.adapters import ADAPTERS, Adapter, Direction
 from evergallery.adapters.card import NamedSpace
-from evergallery.adapters.selection import Fit, Selection, default_fits, select_adapter
+from evergallery.adapters.selection import Fit, Selection, default_fits, require_pairs, select_adapter
 from evergallery.adapters.stored import Fitting, StoredAdapter, adapter_directory_name
 from evergallery.data.image_set import ImageSet
 from evergallery.devices.computing import computed
@@ -64,7 +64,8 @@ def adapt(
     spaces[0].require_other(spaces[1])
     source, target = spaces if direction == "query" else spaces[::-1]
     fits = _fits(kind, direction, source, target)
-    held_out = read_held_out(holdings, HeldOutSource(pairs, data_dir=data_dir), spaces, watcher=watcher, exclude=False)
+    asked = HeldOutSource(pairs, data_dir=data_dir, enough=require_pairs)
+    held_out = read_held_out(holdings, asked, spaces, watcher=watcher, exclude=False)
     images = held_out.protocol.images
     watcher.said(f"fitting {kind or f'{len(fits)} kinds of adapters'} to {len(images)} pairs")
     selection = computed(

@@ -1,6 +1,7 @@
 """The right answers, where labels do not say so: a table of queries, items and grades, by the names that users have."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
+from evergallery.data.listing import Entry
 from evergallery.data.tables import read_table
 from evergallery.errors import InputError
 from evergallery.evaluation import Judgements, Protocol
@@ -79,16 +81,48 @@ def judgements_of(protocol: Protocol, judged: Sequence[RightAnswer], source: str
             grades[query, item] = max(answer.grade, grades.get((query, item), 0.0))
     named = ", ".join(list(dict.fromkeys(unknown))[:SHOWN])
     if not grades:
-        raise InputError(
-            f"None of the answers of {source} names a query and an item that are there, for instance not {named}: names are item "
-            f"ids, addresses, or file names that only one image has."
-        )
+        raise _none_named(source, named)
     if unknown:
         watcher.said(
             f"{len(unknown)} answers of {source} name no query or item that is there and are left out: {named}"
         )
     pairs = np.array(list(grades), dtype=np.int64)
     return Judgements(pairs[:, 0], pairs[:, 1], np.array(list(grades.values()), dtype=np.float64))
+
+
+def require_some_named(judged: Sequence[RightAnswer], entries: Sequence[Entry], source: str, *, items: bool) -> None:
+    """Refuse answers of which none can name a query and an item among image files, before one of these is opened.
+
+    Args:
+        judged: rows of a table.
+        entries: of the files.
+        source: where the answers come from.
+        items: whether the items are among the files, too; else they are stored ones.
+
+    Raises:
+        InputError: there are answers, and none of them can.
+    """
+    names = {normal(name) for entry in entries for name in (entry.item_id, *_names_of(entry.uri)) if name}
+
+    def known(name: str) -> bool:
+        # The hash of a file's content names it too, and is not known before.
+        return name in names or re.fullmatch("[0-9a-f]{64}", name) is not None
+
+    unknown = [answer.query if not known(answer.query) else answer.item for answer in judged]
+    if judged and not any(known(answer.query) and (not items or known(answer.item)) for answer in judged):
+        raise _none_named(source, ", ".join(list(dict.fromkeys(unknown))[:SHOWN]))
+
+
+def _none_named(source: str, named: str) -> InputError:
+    return InputError(
+        f"None of the answers of {source} names a query and an item that are there, for instance not {named}: names are item "
+        f"ids, addresses, or file names that only one image has."
+    )
+
+
+def _names_of(uri: str) -> tuple[str, str, str]:
+    """An address, the name of its file, and what stands for a part of a file."""
+    return uri, PurePosixPath(uri).name, uri.rpartition("#")[2]
 
 
 def _by_name(images: ImageSet, rows: NDArray[np.int64]) -> dict[str, int]:
@@ -100,8 +134,7 @@ def _by_name(images: ImageSet, rows: NDArray[np.int64]) -> dict[str, int]:
         [(ids[row], row) for row in rows.tolist()],
         [(images.uris[row], row) for row in rows.tolist()],
         [(images.hashes[row], row) for row in rows.tolist()],
-        [(PurePosixPath(images.uris[row]).name, row) for row in rows.tolist()],
-        [(images.uris[row].rpartition("#")[2], row) for row in rows.tolist()],
+        *([(_names_of(images.uris[row])[form], row) for row in rows.tolist()] for form in (1, 2)),
     ):
         fresh: dict[str, int] = {}
         for name, row in names:

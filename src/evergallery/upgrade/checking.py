@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from evergallery.adapters.stored import StoredAdapter
 from evergallery.arguments.checking import checked
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import (
@@ -82,9 +83,9 @@ def check(
         NotFoundError: no such generation.
         ReadOnlyError: a way of answering is to be judged, which goes by what is remembered, and nothing can be.
     """
-    wanted = _way_to_judge(holdings, answer)
     policy = _policy(holdings, among)
     compared = _compared_spaces(holdings, generation, against, best, watcher)
+    wanted = _way_to_judge(holdings, answer, compared)
     source = HeldOutSource(data, old_classes, answers, queries, gallery, data_dir)
     criteria = _Criteria(policy, _asked_of_promotion(holdings, compared.new), price_per_hour)
     held_out = read_held_out(holdings, source, compared.ordered, watcher=watcher)
@@ -147,13 +148,21 @@ class _Criteria:
         return self.asked[other.fingerprint].share if other.fingerprint in self.asked else 0.0
 
 
-def _way_to_judge(holdings: Holdings, answer: Answer | Way | None) -> Answer | None:
+def _way_to_judge(holdings: Holdings, answer: Answer | Way | None, compared: _ComparedSpaces) -> Answer | None:
     """The way of answering that is judged, if one is asked for.
 
     Raises:
+        InputError: it needs an adapter, and there is none.
         ReadOnlyError: it goes by what is remembered, and nothing can be.
     """
     wanted = Answer.of(answer) if isinstance(answer, str) else answer
+    if wanted is not None and wanted.way == "adapter" and compared.others:
+        new, others = compared.new, compared.others
+        if not any(_query_adapters(holdings, new.fingerprint, other.fingerprint) for other in others):
+            raise InputError(
+                f"No adapter maps queries of {new.name} into vectors of {' or '.join(other.name for other in others)}: make one "
+                f"with  evergallery adapt {new.name} {others[-1].name} --pairs IMAGES  or leave --answer out."
+            )
     if wanted is not None and not is_writable(holdings.directory):
         raise ReadOnlyError(
             f"{holdings.directory} cannot be written, and a way of answering is judged by what is remembered: leave --answer out."
@@ -326,16 +335,23 @@ def _asked_of_promotion(holdings: Holdings, new: Space) -> dict[str, Comparison]
 def through_adapters(holdings: Holdings, new: EmbeddedSpace, old: EmbeddedSpace) -> dict[str, tuple[Vectors, Vectors]]:
     """Queries of ``new`` and vectors of ``old``, both (N, E) as an adapter between them compares them, by its name."""
     found = {}
-    for stored in holdings.adapters():
-        card = stored.card
-        spaces = card.source.fingerprint, card.target.fingerprint
-        if card.direction == "query" and spaces == (new.fingerprint, old.fingerprint):
-            adapter = stored.adapter()
-            found[card.name] = (
-                adapter.query_side(torch.from_numpy(new.embeddings)).numpy(),
-                adapter.stored_side(torch.from_numpy(old.embeddings)).numpy(),
-            )
+    for stored in _query_adapters(holdings, new.fingerprint, old.fingerprint):
+        adapter = stored.adapter()
+        found[stored.card.name] = (
+            adapter.query_side(torch.from_numpy(new.embeddings)).numpy(),
+            adapter.stored_side(torch.from_numpy(old.embeddings)).numpy(),
+        )
     return found
+
+
+def _query_adapters(holdings: Holdings, new: str, old: str) -> list[StoredAdapter]:
+    """The adapters that map queries of one space for vectors of another, by the fingerprints of both."""
+    return [
+        stored
+        for stored in holdings.adapters()
+        if stored.card.direction == "query"
+        and (stored.card.source.fingerprint, stored.card.target.fingerprint) == (new, old)
+    ]
 
 
 def opponents(holdings: Holdings, new: Generation, against: str | None, watcher: Watcher) -> list[Space]:

@@ -1,7 +1,7 @@
 """Held-out images through several spaces: read at each size, freed of training images, extracted once."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing
+from evergallery.data.listing import Entry
 from evergallery.data.tasks import listed_names, whole_classes
 from evergallery.errors import BusyError, InputError
 from evergallery.evaluation import Protocol, protocol, require_both
@@ -25,6 +26,7 @@ from evergallery.upgrade.answers import (
     RightAnswer,
     judgements_of,
     read_answers,
+    require_some_named,
 )
 from evergallery.upgrade.check import without
 from evergallery.upgrade.embedding_table import holds_embeddings, read_embeddings, without_pixels
@@ -94,6 +96,7 @@ class HeldOutSource:
         queries: split of the queries.
         gallery: split of the gallery; ``@gallery`` for the stored items, with all other images as queries.
         data_dir: where named sets lie.
+        enough: refuses so few images that nothing can be made of them, before one is looked at.
     """
 
     data: str | Path | ImageSet
@@ -102,6 +105,7 @@ class HeldOutSource:
     queries: str | None = None
     gallery: str | None = None
     data_dir: Path | None = None
+    enough: Callable[[int], None] = lambda _: None
 
     @property
     def is_in_gallery(self) -> bool:
@@ -218,7 +222,7 @@ class _Reader:
         if not isinstance(source.data, ImageSet) and holds_embeddings(Path(source.data)):
             table = read_embeddings(Path(source.data), self.makers)
             return _Part(protocol(table.images, *source.splits), table.vectors, 0, table.answers)
-        return self.extracted(source)
+        return self.extracted(source, judged)
 
     def in_gallery(self, asked: _Part, queries: str | None, judged: Sequence[RightAnswer]) -> _Part:
         """Images as queries of the stored items; those that are stored themselves would find themselves, and are left out."""
@@ -291,7 +295,7 @@ class _Reader:
                 vectors[name] = [extract(self.holdings, maker, asked, self.watcher)]
         return pictures, vectors
 
-    def extracted(self, source: HeldOutSource) -> _Part:
+    def extracted(self, source: HeldOutSource, judged: Sequence[RightAnswer] = ()) -> _Part:
         """Images that the generations look at; vectors without a model are those of the stored items of the same content."""
         makers, holdings, watcher = self.makers, self.holdings, self.watcher
         # Where nothing extracts, the images serve only to name items.
@@ -303,8 +307,17 @@ class _Reader:
             )
         reader, splits = ImageReader(holdings, source.data_dir, watcher), source.named_splits
         old = source.old_classes or ()
-        read = {size: reader.read(source.data, size, minimum_per_class=0, splits=splits, any_of=old) for size in sizes}
+
+        def look(entries: Sequence[Entry]) -> None:
+            source.enough(len(entries))
+            require_some_named(judged, entries, str(source.answers), items=not source.is_in_gallery)
+
+        read = {
+            size: reader.read(source.data, size, minimum_per_class=0, splits=splits, any_of=old, look=look)
+            for size in sizes
+        }
         images = read[sizes[-1]]
+        source.enough(len(images))
         if any(version.hashes != images.hashes for version in read.values()):
             raise InputError("The held-out images changed while they were read: try again.")
         chosen = protocol(images, *source.splits)

@@ -159,6 +159,22 @@ class _Extractor:
     def __post_init__(self) -> None:
         require_workers(self.cluster, self.workers)
 
+    def require_use(self, holdings: Holdings, target: Space) -> None:
+        """Refuse images and a cluster where every new vector follows from a stored one, so that neither would be asked.
+
+        Raises:
+            InputError: one is given.
+        """
+        given = [name for name, value in (("images", self.images), ("cluster", self.cluster)) if value is not None]
+        if not given:
+            return
+        held = holdings.gallery.generations(view=before_refresh(holdings)) - {target.fingerprint}
+        if target.adapter is not None or (held and maps_into(holdings, target).keys() >= held):
+            raise InputError(
+                f"{target.name} makes its vectors of the stored ones and looks at no image: leave the "
+                f"{' and the '.join(given)} out."
+            )
+
     @contextmanager
     def renewing(
         self, holdings: Holdings, asker: Space, items: Sequence[Item], watcher: Watcher
@@ -266,11 +282,10 @@ def refresh(
         BusyError: another process has the gallery.
         NotFoundError: nothing answers at the cluster's address.
     """
-    if adapter is not None and cluster is not None:
-        raise InputError(f"{adapter} maps stored vectors, which this process does alone: leave out the cluster.")
     extent, extractor = _Extent(order, fraction, until), _Extractor(images, data_dir, cluster, workers)
     pace = Pace(rate, TimeBudget(time.monotonic(), budget), batch)
     target, asker = target_of(holdings, generation, adapter), Space(holdings.generation(generation))
+    extractor.require_use(holdings, target)
     require_no_other(holdings, holdings.state, target)
     proposal = RefreshProposal(generation, adapter, images, FINE_SHARES, (order,), data_dir)
     share, limit = extent.limited(partial(measured_plan, holdings, proposal, watcher), watcher)
