@@ -288,7 +288,7 @@ def test_no_two_classes_share_a_name() -> None:
         "if TYPE_CHECKING:\n    from evergallery.cli.app import run",
         "def late():\n    from evergallery.cli.app import run",
         'import_module("evergallery.cli.app")',
-        'LateModule.of("evergallery.cli", "app")',
+        "with late_imports():\n    from evergallery.cli import app",
         'late_names("evergallery.cli", {"app": ["run"]})',
     ],
 )

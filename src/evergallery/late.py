@@ -1,8 +1,12 @@
 """Late imports, so that nobody who reads a card waits for a network: names of packages, verbs of a class."""
 
-from collections.abc import Callable, Mapping, Sequence
+import builtins
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, ParamSpec, TypeVar
+from threading import get_ident
+from types import SimpleNamespace
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,20 +48,36 @@ def loaded(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class LateModule:
-    """A module whose functions may be named without loading it.
-
-    >>> learning = LateModule("evergallery.learning.learning")
-    >>> class Workspace:
-    ...     learn = Verb(learning.learn)
-    """
+    """A module whose functions may be named without loading it."""
 
     def __init__(self, module: str) -> None:
         self._module = module
 
-    @classmethod
-    def of(cls, package: str, *names: str) -> list["LateModule"]:
-        """Modules of a package."""
-        return [cls(f"{package}.{name}") for name in names]
-
     def __getattr__(self, name: str) -> LateFunction:
         return LateFunction(self._module, name)
+
+
+@contextmanager
+def late_imports() -> Iterator[None]:
+    """Make ``from package import module`` name modules that load when they are first used, as ``lazy`` does in PEP 810.
+
+    >>> with late_imports():
+    ...     from evergallery.learning import learning
+    >>> class Workspace:
+    ...     learn = Verb(learning.learn)
+
+    For this thread alone, and for nothing but modules of packages.
+    """
+    really, here = builtins.__import__, get_ident()
+
+    def named(package: str, *others: Any) -> Any:
+        if get_ident() != here:
+            return really(package, *others)
+        _, _, modules, _ = others
+        return SimpleNamespace(**{module: LateModule(f"{package}.{module}") for module in modules})
+
+    builtins.__import__ = cast("Any", named)
+    try:
+        yield
+    finally:
+        builtins.__import__ = really

@@ -1,16 +1,17 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from evergallery.gallery.store import GalleryStore
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.verb import Creation, Verb
-from evergallery.late import LateModule
+from evergallery.late import late_imports
 from evergallery.upgrade.gate import Gate, gate_of
 
-if TYPE_CHECKING:
+# A verb loads its room when it is called: who looks at a card waits for no network.
+with late_imports():
     from evergallery.exchange import adopting, model_export, models, vectors
     from evergallery.holdings import embedding, examining, image_files, image_roots, images, keeping, restoring
     from evergallery.indexing import indexing
@@ -29,31 +30,6 @@ if TYPE_CHECKING:
         settling,
         verifying,
         virtual,
-    )
-else:
-    # A verb loads its room when it is called: who looks at a card waits for no network.
-    adopting, model_export, models, vectors = LateModule.of(
-        "evergallery.exchange", "adopting", "model_export", "models", "vectors"
-    )
-    embedding, examining, image_files, image_roots, images, keeping, restoring = LateModule.of(
-        "evergallery.holdings",
-        "embedding",
-        "examining",
-        "image_files",
-        "image_roots",
-        "images",
-        "keeping",
-        "restoring",
-    )
-    (indexing,) = LateModule.of("evergallery.indexing", "indexing")
-    creating, learning = LateModule.of("evergallery.learning", "creating", "learning")
-    (report_page,) = LateModule.of("evergallery.report", "report_page")
-    duplicates, searching = LateModule.of("evergallery.searching", "duplicates", "searching")
-    adapting, checking, choosing, doctor, overview = LateModule.of(
-        "evergallery.upgrade", "adapting", "checking", "choosing", "doctor", "overview"
-    )
-    planning, promotion, refreshing, settling, verifying, virtual = LateModule.of(
-        "evergallery.upgrade", "planning", "promotion", "refreshing", "settling", "verifying", "virtual"
     )
 
 
