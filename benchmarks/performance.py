@@ -183,7 +183,10 @@ def peers_table(found: dict[str, Any]) -> str:
 
 
 def beside_engine_table(found: dict[str, Any]) -> str:
-    """Ours beside the bare engine and what is in memory, with how many times as long as the bare engine ours takes."""
+    """Ours beside the bare engine and what is in memory, with how many times as long as the bare engine ours takes.
+
+    Of a processor as well, where the file says it.
+    """
     names = list(found["adding, s"])
     ours, bare = names[:2]
     kinds = {
@@ -191,30 +194,36 @@ def beside_engine_table(found: dict[str, Any]) -> str:
         "by index, one label": "index, one label in a hundred",
     }  # fmt: skip
     rows = []
+    ratios = {"ours over bare": ""}
+    if "one, ms of a processor" in found["exact"][ours]:
+        ratios["of a processor"] = " of a processor"
+    nothing = [""] * (len(ratios) - 1)
     for title, kind in kinds.items():
         for shown, figure in (("one, ms", "one, ms"), ("a query of 200, ms", "in a batch, ms")):
             taken = {name: one[figure] for name, one in found[kind].items()}
+            both = [[found[kind][name][figure + kept] for name in (ours, bare)] for kept in ratios.values()]
             rows.append((
-                f"{title}, {shown}", f"{taken[ours] / taken[bare]:.2f}",
+                f"{title}, {shown}", *(f"{mine / its:.2f}" for mine, its in both),
                 *(f"{taken[name]:.2f}" if name in taken else "" for name in names),
             ))  # fmt: skip
     beside = found["adding beside questions"]
     rows.append((
-        "one, while another thread adds, ms", f"{beside[ours]['one, ms'] / beside[bare]['one, ms']:.2f}",
+        "one, while another thread adds, ms", f"{beside[ours]['one, ms'] / beside[bare]['one, ms']:.2f}", *nothing,
         *(f"{beside[name]['one, ms']:.2f}" if name in beside else "" for name in names),
     ))  # fmt: skip
     rows.append((
-        "vectors added a second meanwhile", "",
+        "vectors added a second meanwhile", "", *nothing,
         *(spaced(beside[name]["vectors added a second"]) if name in beside else "" for name in names),
     ))  # fmt: skip
     rows.append(
         (
             "memory of a process that opens and searches, MiB",
             "",
+            *nothing,
             *(f"{found['memory, MiB'][name]:.0f}" for name in names),
         )
     )
-    return table(("", "ours over bare", *names), rows)
+    return table(("", *ratios, *names), rows)
 
 
 def shortcuts_table(found: dict[str, Any]) -> str:
