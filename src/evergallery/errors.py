@@ -80,7 +80,11 @@ class ValidationFailure(Protocol):
 def fault_of(error: ValidationFailure) -> str:
     """Return what is wrong with the first value that does not fit, as the command line says it: ``it has to be at least 1``."""
     # By its message alone: over HTTP nothing else of it is kept.
-    message = str(error.errors()[0]["msg"]).removesuffix(".")
+    first = error.errors()[0]
+    message = str(first["msg"]).removesuffix(".")
+    if str(first.get("input")).lower() == "nan" and "than" in message:
+        # It is neither above nor below a bound.
+        return "it has to be a number"
     for words, said in SAID.items():
         message = message.replace(words, said)
     return message

@@ -173,6 +173,7 @@ def test_every_option_with_an_owner_is_one_of_its_verb() -> None:
         (["serve", "--proxy", "nginx"], ["--proxy 'nginx' is not usable: give the IP address of the proxy, or its net"]),
         (["serve", "--rate", "inf"], ["--rate 'inf' is not usable: it has to be at most"]),
         (["serve", "--upload-megabytes", "inf"], ["--upload-megabytes 'inf' is not usable: it has to be at most"]),
+        (["check", "v2", "--data", "x", "--price-per-hour", "nan"], ["'nan' is not usable: it has to be a number. See"]),
         (["check", "v2", "--data", "x", "--price-per-hour", "inf"], ["--price-per-hour 'inf' is not usable"]),
         (["demo", "--seed", "-1"], ["--seed -1 is not usable: it has to be at least 0. See"]),
         (["register", "resnet18", "--no-pretrained", "--seed", "-1"], ["--seed -1 is not usable: it has to be at"]),

@@ -96,6 +96,18 @@ def test_faults_are_told_in_words_of_the_field(asking: TestClient) -> None:
     )
     assert told(json={"item": "x", "labels": "y"}) == "labels: it has to be a list."
     assert told(json={"item": "x" * 5000}) == "item: it has to have at most 4096 characters."
+    assert told(json={"item": "x", "k": True}) == "k: it has to be a whole number."
+    assert told(json={"item": "x", "k": "3"}) == "k: it has to be a whole number."
+    assert told(json={"item": "x", "min_score": True}) == "min_score: it has to be a number."
+    assert told(json={"item": "x", "exact": 1}) == "exact: it has to be true or false."
+    assert told(json={"vector": [1, True]}) == "vector.1: it has to be a number."
+    nan = {"content": b'{"item": "x", "min_score": NaN}', "headers": {"Content-Type": "application/json"}}
+    assert told(**nan) == "min_score: it has to be a finite number."
+    for value in ([1], {"a": 1}, 2**70):
+        assert told(json={"item": "x", "metadata": {"size": value}}) == (
+            "metadata.size: it has to be a string of at most 65536 characters, a finite number of at most 64 bits, true, false "
+            "or null."
+        )
     assert told(json={"vector": []}) == "vector: it has to have at least 1 item."
     assert told(json={"item": "x", "labels": ["y"] * 1001}) == "labels: it has to have at most 1000 items and has 1001."
 

@@ -24,10 +24,11 @@ def is_name(name: object) -> bool:
 
 def unstorable(metadata: Mapping[str, object]) -> str | None:
     """The first name with which, or under which, nothing can be stored; ``None`` where all can."""
-    return next((name for name, value in metadata.items() if not (is_name(name) and _is_storable(value))), None)
+    return next((name for name, value in metadata.items() if not (is_name(name) and is_storable(value))), None)
 
 
-def _is_storable(value: object) -> bool:
+def is_storable(value: object) -> bool:
+    """Return whether a value can be stored: a string, a finite number of at most 64 bits, a bool or null."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, int):

@@ -2,18 +2,42 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainValidator, WithJsonSchema
 
-from evergallery.data.metadata import NAME
+from evergallery.data.metadata import LARGEST_INTEGER, NAME, is_storable
 
 Scope = Literal["read", "write", "admin"]
 Text = Annotated[str, Field(max_length=4096)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Identifier = Annotated[str, Field(min_length=1, max_length=4096)]
-Scalar = (
-    Annotated[str, Field(max_length=65_536)] | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat | None
-)
+LONGEST_TEXT = 65_536
 MOST_NAMES = 1000
+
+
+def _scalar(value: Any) -> Any:
+    # One sentence, where a union of types would tell what is wrong with the first of them.
+    if not is_storable(value) or (isinstance(value, str) and len(value) > LONGEST_TEXT):
+        raise ValueError(
+            f"it has to be a string of at most {LONGEST_TEXT} characters, a finite number of at most 64 bits, true, false or null"
+        )
+    return value
+
+
+Scalar = Annotated[
+    str | bool | int | float | None,
+    PlainValidator(_scalar),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": LONGEST_TEXT},
+                {"type": "boolean"},
+                {"type": "integer", "minimum": -LARGEST_INTEGER, "maximum": LARGEST_INTEGER},
+                {"type": "number"},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
 
 
 def _few(names: Any) -> Any:
@@ -30,9 +54,9 @@ MOST_QUERIES = 256
 
 
 class Body(BaseModel):
-    """A client's body: names that nobody knows are refused."""
+    """A client's body: names that nobody knows are refused, and values of another type: ``true`` is no number, ``"1"`` none."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Problem(BaseModel):
