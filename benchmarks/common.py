@@ -37,6 +37,16 @@ def interleaved(runs: dict[str, Callable[[], object]], repeats: int = 5) -> dict
     }
 
 
+def timed(call: Callable[[], object]) -> dict[str, float]:
+    """Seconds of a call, by the clock and of this process's processors."""
+    started, computed = time.perf_counter(), time.process_time()
+    call()
+    return {
+        "seconds": round(time.perf_counter() - started, 2),
+        "processor seconds": round(time.process_time() - computed, 2),
+    }
+
+
 def record(name: str, result: dict[str, Any], seed: int | None = None) -> None:
     """Print the result and write it to ``benchmarks/results/NAME.json``."""
     # A folder of one machine says nothing on another: its last name does.

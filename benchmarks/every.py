@@ -42,6 +42,7 @@ RUNS = (
     Run("metrics.py"),
     Run("evaluation.py"),
     Run("frozen.py"),
+    Run("refresh.py", ("--before", "{before}"), ("{before}/src",)),
     Run("update.py"),
     Run("extraction.py"),
     Run("extraction_memory.py"),

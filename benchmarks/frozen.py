@@ -6,8 +6,7 @@ around one centre for each class and put into the cache, views and all, since ma
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from common import record
+from common import record, timed
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.gallery import Item
@@ -59,15 +58,6 @@ def drawn(most_classes: int) -> Iterator[None]:
         yield
     finally:
         FeatureCache._features = right  # type: ignore[method-assign]
-
-
-def timed(call: Callable[[], object]) -> dict[str, float]:
-    started, computed = time.perf_counter(), time.process_time()
-    call()
-    return {
-        "seconds": round(time.perf_counter() - started, 2),
-        "processor seconds": round(time.process_time() - computed, 2),
-    }
 
 
 def fill(shop: Workspace, sets: list[ImageSet], views: AugmentedViews) -> None:
