@@ -8,14 +8,21 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from common import recorded_whole
-from evergallery.benchmark.tables import COLUMNS, Difference, by_method, difference, read_runs, summary
+from evergallery.benchmark.tables import COLUMNS, Difference, Run, by_method, difference, read_runs, summary
 from evergallery.benchmark.updates import UPDATE_CURVES, mean_curve
 
 ROOT = Path(__file__).parents[1]
+
+
+@cache
+def _runs(directory: str) -> dict[str, list[Run]]:
+    """The runs of each method in a directory below ``results``: many claims rest on the same ones."""
+    return by_method(read_runs(ROOT / "results" / directory))
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Order:
 
     def found(self) -> Difference:
         """The difference over the seeds that both have."""
-        runs = by_method(read_runs(ROOT / "results" / self.directory))
+        runs = _runs(self.directory)
         column = next(column for column in COLUMNS if column.title == self.column)
         found = difference(runs[self.one], runs[self.other], column)
         assert found is not None, f"{self.one} and {self.other} share no seed in {self.directory}"
@@ -51,7 +58,7 @@ class Order:
 
     def figures(self) -> list[float]:
         """The difference, and what it is between."""
-        runs = by_method(read_runs(ROOT / "results" / self.directory))
+        runs = _runs(self.directory)
         column = next(column for column in COLUMNS if column.title == self.column)
         means = [found[0] for name in (self.one, self.other) if (found := summary(runs[name], column)) is not None]
         return [self.found().mean, *means]
@@ -87,7 +94,7 @@ class Update:
 
     def figures(self) -> list[float]:
         """The mean, in percent."""
-        runs = by_method(read_runs(ROOT / "results" / self.directory))[self.method]
+        runs = _runs(self.directory)[self.method]
         curve = next(curve for curve in UPDATE_CURVES if curve.title == self.curve)
         found = mean_curve(runs, curve)[self.generation - 1]
         assert found is not None, f"{self.method} was not measured so in {self.directory}"

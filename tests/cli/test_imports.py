@@ -1,6 +1,5 @@
 """What each verb loads: who reads cards and stored vectors waits for no network. Each runs in a process of its own."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,36 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conftest import as_json, coloured_images, evergallery
+from conftest import as_json, coloured_images
 from evergallery import Workspace
 from evergallery.cli.app import VERBS
-
-HEAVY = {
-    "torch",
-    "torchvision",
-    "timm",
-    "lightning",
-    "matplotlib",
-    "scipy",
-    "sklearn",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-}
-SCRIPT = """\
-import json, sys
-from evergallery.cli import main
-for status, words in json.loads(sys.argv[1]):
-    sys.argv = ["evergallery", *words]
-    try:
-        main()
-        ended = 0
-    except SystemExit as end:
-        ended = end.code or 0
-    assert ended == status, (words, ended)
-    print(json.dumps(sorted(name for name in sys.modules if "." not in name)), file=sys.stderr)
-"""
-"""Runs commands one after another in one process, and says after each what is loaded by then."""
+from loading import HEAVY, loaded
 
 
 @pytest.fixture(scope="module")
@@ -59,56 +32,35 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shop"
 
 
-def loaded(*commands: Sequence[object], expect: int = 0) -> list[set[str]]:
-    """Top-level modules that a process has after each of the commands, which all end with the same status."""
-    words = [[expect, [*map(str, command)]] for command in commands]
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(words)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = [set(json.loads(line)) for line in done.stderr.splitlines() if line.startswith("[")]
-    assert len(found) == len(commands), done.stderr
-    return found
-
-
-def load_nothing_heavy(*commands: Sequence[object], expect: int = 0) -> None:
-    """Run commands one after another in a process, none of which may load what is heavy."""
-    for command, modules in zip(commands, loaded(*commands, expect=expect), strict=True):
-        assert modules & HEAVY == set(), command
-
-
-def test_what_reads_cards_and_vectors_loads_nothing_heavy(shop: Path) -> None:
-    verbs = [
-        ("generations",), ("generations", "v1"), ("status",), ("log",), ("diff", "v1", "v2"), ("doctor",),
-        ("gallery",), ("gallery", "list"), ("gallery", "images-from"), ("gallery", "compact"),
-        ("gallery", "duplicates"), ("gallery", "problems"),
-    ]  # fmt: skip
-    load_nothing_heavy(("--version",), ("--help",), ("search", "--help"), *((*verb, "-w", shop) for verb in verbs))
-
-
-def test_what_reads_no_image_loads_nothing_that_reads_images(shop: Path) -> None:
-    verbs = ("generations", "status", "log")
-    for verb, modules in zip(verbs, loaded(*((verb, "-w", shop) for verb in verbs)), strict=True):
-        assert "PIL" not in modules, verb
-
-
-def test_the_help_of_every_verb_loads_nothing_heavy() -> None:
-    verbs = [*(name for verbs in VERBS.values() for name in verbs), "gallery", "token"]
-    load_nothing_heavy(*((verb, "--help") for verb in verbs))
-
-
-def test_a_search_by_a_stored_item_loads_nothing_heavy(shop: Path) -> None:
+def test_what_needs_no_network_loads_nothing_heavy(shop: Path, tmp_path: Path) -> None:
+    """One verb after the other in one process: whatever any of them loads stays there, and is told with its name."""
     item = as_json("gallery", "list", "-w", shop, "--limit", 1, "--json")[0]["id"]
-    load_nothing_heavy(("search", "--item", item, "-w", shop), ("gallery", "show", item, "-w", shop))
-
-
-def test_going_back_and_forth_loads_nothing_heavy(shop: Path) -> None:
-    load_nothing_heavy(("rollback", "-w", shop), ("promote", "v2", "--force", "--why", "as before", "-w", shop))
-
-
-def test_snapshots_load_nothing_heavy(shop: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    load_nothing_heavy(("gallery", "snapshot", copy, "-w", shop), ("gallery", "verify", copy))
+    planned = shutil.copytree(shop, tmp_path / "planned")
+    known = as_json("plan", "v2", "-w", planned)
+    of_cards = [("generations",), ("generations", "v1"), ("status",), ("log",)]
+    of_vectors = [
+        ("diff", "v1", "v2"), ("doctor",), ("gallery",), ("gallery", "list"), ("gallery", "images-from"),
+        ("gallery", "compact"), ("gallery", "duplicates"), ("gallery", "problems"),
+        ("search", "--item", item), ("gallery", "show", item), ("gallery", "snapshot", tmp_path / "snapshot"),
+        ("rollback",), ("promote", "v2", "--force", "--why", "as before"),
+    ]  # fmt: skip
+    helped = [*(name for verbs in VERBS.values() for name in verbs), "gallery", "token"]
+    mistakes = [
+        (2, ("search", "-w", shop)), (3, ("search", "--item", "nobody", "-w", shop)), (3, ("generations", "v9", "-w", shop)),
+        (2, ("plan", "v1", "-w", planned)),
+    ]  # fmt: skip
+    commands: list[tuple[int, Sequence[object]]] = [
+        *((0, (*words, "-w", shop)) for words in of_cards),
+        (0, ("--version",)), (0, ("--help",)), *((0, (verb, "--help")) for verb in helped),
+        *((0, (*words, "-w", shop)) for words in of_vectors),
+        (0, ("gallery", "verify", tmp_path / "snapshot")), (0, ("plan", "v2", "-w", planned)), *mistakes,
+    ]  # fmt: skip
+    found = loaded(*commands)
+    for command, modules in zip(commands, found, strict=True):
+        assert modules & HEAVY == set(), command
+    for (_, words), modules in zip(commands[: len(of_cards)], found, strict=False):
+        assert "PIL" not in modules, f"{words} reads no image"
+    assert as_json("plan", "v2", "-w", planned) == known
 
 
 def test_a_vector_searches_without_torch(shop: Path) -> None:
@@ -122,33 +74,7 @@ def test_a_vector_searches_without_torch(shop: Path) -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_a_mistake_is_told_before_anything_heavy_is_loaded(shop: Path) -> None:
-    load_nothing_heavy(("search", "-w", shop), expect=2)
-    load_nothing_heavy(("search", "--item", "nobody", "-w", shop), ("generations", "v9", "-w", shop), expect=3)
-
-
-def test_a_plan_of_what_is_known_loads_nothing_heavy(shop: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "shop"
-    shutil.copytree(shop, copy)
-    known = as_json("plan", "v2", "-w", copy)
-    load_nothing_heavy(("plan", "v2", "-w", copy))
-    assert as_json("plan", "v2", "-w", copy) == known
-    load_nothing_heavy(("plan", "v1", "-w", copy), expect=2)
-
-
 def test_a_picture_loads_the_network_and_nothing_that_its_network_does_not_need(shop: Path) -> None:
     picture = next((shop.parent / "photos").rglob("*.png"))
-    for found in loaded(("search", picture, "-w", shop), ("index", shop.parent / "photos", "-w", shop)):
+    for found in loaded((0, ("search", picture, "-w", shop)), (0, ("index", shop.parent / "photos", "-w", shop))):
         assert found & HEAVY == {"torch"}
-
-
-def test_a_picture_searches_without_torch_where_a_runtime_was_found(shop: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
-    copy = tmp_path / "shop"
-    shutil.copytree(shop, copy)
-    picture = next((shop.parent / "photos").rglob("*.png"))
-    search = ("search", picture, "-w", copy, "--runtime", "onnxruntime")
-    # The first one writes the network to a file and tries it, which is done here, where torch is loaded.
-    evergallery(*search)
-    (found,) = loaded(search)
-    assert found & HEAVY == {"onnxruntime"}

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from another_device import ANOTHER, another_device
 from evergallery import Workspace
-from evergallery.adapters import Adapter, Direction, fit_mlp, fit_procrustes, ridge
+from evergallery.adapters import Adapter, Direction, fit_mlp, fit_procrustes, ridge, selection
 from evergallery.adapters.lambda_orthogonal import fit_lambda_orthogonal
-from evergallery.adapters.selection import Fit, Selection, default_fits, select_adapter
+from evergallery.adapters.selection import Fit, Selection, default_fits, microseconds_for_one, select_adapter
 from evergallery.data.image_set import ImageSet
 from evergallery.devices import computing
 from evergallery.devices.choosing import MANY_PRODUCTS
@@ -126,6 +126,9 @@ def assert_same(there: Any, here: Any, tolerance: float) -> None:
 @pytest.mark.parametrize("name", WORK)
 def test_another_device_makes_what_the_processor_makes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ridge, "FACTORS", (0.01, 1.0))
+    # Two of the folds, and no time to take.
+    monkeypatch.setattr(selection, "ENOUGH_JUDGED", 96)
+    monkeypatch.setattr(selection, "microseconds_for_one", partial(microseconds_for_one, calls=1))
     work, given, named = WORK[name]
     looked: list[torch.device] = []
 

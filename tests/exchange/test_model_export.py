@@ -18,6 +18,7 @@ from evergallery.errors import InputError, MissingExtraError, RefusedError
 from evergallery.exchange import model_export
 from evergallery.network import onnx_export
 from evergallery.network.embedder import Extractor
+from onnx_exporter import read_library_once
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -36,6 +37,7 @@ def write_arrays(path: Path, images: ImageSet) -> Path:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """v1 is a small network; its preprocessing is nobody's default."""
+    read_library_once()
     space = Workspace.create(tmp_path_factory.mktemp("export") / "shop")
     space.register(
         "resnet8",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import coloured_images, evergallery
 from evergallery import Workspace
@@ -33,6 +34,8 @@ from evergallery.network.features import AugmentedViews, FeatureCache
 from evergallery.network.ranks import Ranks
 from evergallery.network.runtimes import OF_FILES, Embed, Pixels, Runtime, Vectors, at_once, part_size
 from evergallery.watching import Watcher
+from loading import HEAVY, loaded
+from onnx_exporter import read_library_once
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -79,6 +82,7 @@ class Template:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    read_library_once()
     folder = tmp_path_factory.mktemp("runtimes")
     made = Template(folder / "shop", folder / "network.onnx", folder / "model.onnx")
     with Workspace.create(made.shop, size=16) as space:
@@ -579,6 +583,17 @@ def test_a_workspace_that_cannot_be_written_to_runs_in_torch_and_says_so(
     assert not (shop.directory / "cache" / "runtimes").exists()
 
 
+def test_a_picture_searches_without_torch_where_a_runtime_was_found(shop: Workspace, tmp_path: Path) -> None:
+    shop.index(coloured_images(2, 2))
+    shop.close()
+    Image.fromarray(noise(1)[0]).save(tmp_path / "picture.png")
+    search = ("search", tmp_path / "picture.png", "-w", shop.directory, "--runtime", "onnxruntime")
+    # The first one tries the runtimes, which is done here, where torch is loaded.
+    evergallery(*search)
+    (found,) = loaded((0, search))
+    assert found & HEAVY == {"onnxruntime"}
+
+
 def test_runtimes_are_not_for_a_foreign_model(shop: Workspace, use: Callable[[str], None], template: Template) -> None:
     foreign = shop.register(template.model)
     use("openvino" if runtimes.is_installed("openvino") else "onnxruntime")
@@ -742,6 +757,7 @@ def test_the_command_line_names_it_before_anything_is_done(
 def test_generations_of_a_frozen_backbone_share_the_file_of_it(
     tmp_path: Path, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    read_library_once()
     monkeypatch.setattr(trial, "SECONDS", 0.01)
     written: list[str] = []
 

@@ -78,7 +78,9 @@ def check_fields(instance: Any) -> None:
     """
     hints = _hints_of(instance.__class__)
     for field in fields(instance):
-        object.__setattr__(instance, field.name, _named(field.name, getattr(instance, field.name), hints[field.name]))
+        # Filters are made by the thousand, and have most fields as they are by default.
+        if (value := getattr(instance, field.name)) is not field.default:
+            object.__setattr__(instance, field.name, _named(field.name, value, hints[field.name]))
 
 
 @cache
