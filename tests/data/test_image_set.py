@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -75,6 +76,45 @@ def test_concatenate_shares_pixels(tmp_path: Path) -> None:
     # A part of a map does not begin where the map does.
     shifted = replace(images.select(np.array([0])), pixels=maps[1][2:])
     assert pairs(concatenate([shifted, late])) == pairs(shifted) + pairs(late)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"pixels": np.zeros((2, 3, 3, 3))}, r"shape \(2, 3, 3, 3\) and type float64: give \(N, H, W, 3\), uint8"),
+        ({"pixels": np.zeros((2, 3, 3), np.uint8)}, r"shape \(2, 3, 3\) and type uint8: give \(N, H, W, 3\), uint8"),
+        ({"pixels": None}, r"The pixels have shape \(\)"),
+        ({"labels": [0, 2]}, "The labels go from 0 to 2, and there are 2 classes"),
+        ({"labels": [-2, 0]}, "The labels go from -2 to 0"),
+        ({"labels": [0.0, 1.0]}, r"The labels have shape \(2,\) and type float64: give \(N,\) whole numbers"),
+        ({"labels": ["a", "b"]}, "type <U1: give"),
+        ({"labels": [True, False]}, "type bool: give"),
+        ({"labels": [0]}, "An image set of 2 images has 1 labels"),
+        ({"classes": "ab"}, "The classes are 'ab': give a list of strings"),
+        ({"classes": ["a", 1]}, r"The classes are \['a', 1\]: give a list of strings"),
+        ({"classes": ["a", "a"]}, "Two of the classes have one name"),
+        ({"uris": "ab"}, "The uris are 'ab': give a list of strings"),
+        ({"split": ["train", None]}, "The split are .*: give a list of strings"),
+    ],
+)
+def test_arrays_that_make_no_image_set_are_refused(changes: dict[str, Any], says: str) -> None:
+    given: dict[str, Any] = {
+        "pixels": np.zeros((2, 3, 3, 3), np.uint8),
+        "labels": [0, 1],
+        "classes": ["a", "b"],
+        **changes,
+    }
+    with pytest.raises(InputError, match=says):
+        ImageSet.from_arrays(**given)
+
+
+def test_a_mask_is_no_selection(tmp_path: Path) -> None:
+    images = ImageSet.from_arrays(np.zeros((2, 3, 3, 3), np.uint8), np.array([0, 1]), ["a", "b"])
+    with pytest.raises(
+        InputError, match="The indices are of type bool: give whole numbers, as np.flatnonzero makes them"
+    ):
+        images.select(cast("Any", np.array([True, False])))
+    assert len(images.select(np.array([]).astype(int))) == len(images.select(cast("Any", []))) == 0
 
 
 def test_concatenate_refuses() -> None:

@@ -18,7 +18,7 @@ from evergallery.learning.decision import StartingPoint, decide
 from evergallery.learning.networks import start_network
 from evergallery.learning.request import InitialWeights, NetworkChanges, Request
 from evergallery.learning.run import Run
-from evergallery.methods import DualTuning, Evergreen, Finetune, Joint, Method, Mutual
+from evergallery.methods import CSD, DualTuning, Evergreen, Finetune, Joint, Method, Mutual
 from evergallery.network import Architecture, Embedder, Neck, build_backbone
 from evergallery.network.relatives import vectors_between
 from evergallery.training import Settings
@@ -131,6 +131,7 @@ class TestRefused:
             ({"learning_rate": float("inf")}, "--learning-rate inf is not usable: it has to be a finite number."),
             ({"epochs": "many"}, "--epochs 'many' is not usable: it has to be a whole number."),
             ({"epochs": 1.5}, "--epochs 1.5 is not usable: it has to be a whole number."),
+            ({"epochs": True}, "--epochs True is not usable: it has to be a whole number."),
             ({"flip": "perhaps"}, "--flip 'perhaps' is not usable: it has to be true or false."),
             ({"learning_rate": "fast"}, "--learning-rate 'fast' is not usable: it has to be a number."),
             ({"device": "tpu"}, "--device 'tpu' is not usable: it is auto, cpu, cuda or cuda:N."),
@@ -139,6 +140,17 @@ class TestRefused:
     def test_a_wrong_setting_says_in_one_wording_what_it_has_to_be(self, value: dict[str, Any], says: str) -> None:
         with pytest.raises(InputError, match=f"^{re.escape(says)}$"):
             Settings.model_validate(value)
+
+    def test_settings_are_made_and_not_changed(self) -> None:
+        settings: Any = Settings()
+        with pytest.raises(
+            InputError, match=r"^Settings are not changed: make new ones, such as Settings\(epochs=3\)\.$"
+        ):
+            settings.epochs = 3
+        with pytest.raises(InputError, match="No recipe is called 'fast': choose one of scratch, update, neck"):
+            Settings.of(cast("Any", "fast"))
+        with pytest.raises(InputError, match="logit_weight=True is not usable for 'csd': it has to be a number"):
+            CSD(logit_weight=True)
 
 
 class TestFromScratch:

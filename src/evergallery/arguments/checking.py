@@ -83,6 +83,13 @@ def check_fields(instance: Any) -> None:
             object.__setattr__(instance, field.name, _named(field.name, value, hints[field.name]))
 
 
+def number_meant(value: Any, hint: Any) -> str | None:
+    """Return which kind of number is meant where there is a bool, which Python counts among them; ``None`` where all is well."""
+    kinds = _alternatives(hint)
+    numbers = [kind for kind in kinds if kind in (int, float)]
+    return _called(numbers[0]) if isinstance(value, bool) and numbers and bool not in kinds else None
+
+
 @cache
 def _hints_of(annotated: Any) -> Mapping[str, Any]:
     return get_type_hints(annotated)

@@ -27,7 +27,7 @@ def digits(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:
     images = np.rint(found.images * (255 / 16)).astype(np.uint8)
     uris = [f"digits://{index}" for index in range(len(images))]
     return ImageSet.from_arrays(
-        fit_arrays(images, preprocessing), found.target, "0123456789", uris=uris, originals=images
+        fit_arrays(images, preprocessing), found.target, tuple("0123456789"), uris=uris, originals=images
     )
 
 

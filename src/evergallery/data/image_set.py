@@ -2,12 +2,12 @@
 
 import hashlib
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from evergallery.data.images import UnreadableImage
 from evergallery.data.images.sizes import Size, size_of, size_text
@@ -72,15 +72,24 @@ class ImageSet:
             uris: (N,); ``array#0`` and so on by default.
             split: (N,) or ``None``.
             originals: (N, ...) what ``pixels`` were resized from, whose content identifies the images at any size.
+
+        Raises:
+            InputError: other pixels than uint8, labels that are none of the classes, classes of one name, or another number of
+                one of them.
         """
+        pixels, classes = np.asarray(pixels), _names("classes", classes)
+        if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+            raise InputError(f"The pixels have shape {pixels.shape} and type {pixels.dtype}: give (N, H, W, 3), uint8.")
+        if len(set(classes)) < len(classes):
+            raise InputError("Two of the classes have one name: give each class once.")
         return cls(
             pixels=pixels,
             rows=np.arange(len(pixels)),
-            labels=np.asarray(labels, dtype=np.int64),
-            classes=tuple(classes),
-            uris=tuple(uris) if uris is not None else tuple(f"array#{i}" for i in range(len(pixels))),
+            labels=_labels(labels, len(classes)),
+            classes=classes,
+            uris=_names("uris", uris) if uris is not None else tuple(f"array#{i}" for i in range(len(pixels))),
             hashes=tuple(hash_pixels(image) for image in (pixels if originals is None else originals)),
-            split=split,
+            split=None if split is None else np.array(_names("split", split), dtype=np.str_),
         )
 
     def __len__(self) -> int:
@@ -99,8 +108,17 @@ class ImageSet:
         return as_batch(np.take(self.pixels, self.rows[indices], axis=0))
 
     def select(self, indices: NDArray[np.int64]) -> "ImageSet":
-        """The images at ``indices``, in that order, with the same classes."""
-        indices = np.asarray(indices, dtype=np.int64)
+        """The images at ``indices``, in that order, with the same classes.
+
+        Raises:
+            InputError: they are no whole numbers, as those of a mask.
+        """
+        indices = np.asarray(indices)
+        if indices.size and indices.dtype.kind not in "iu":
+            raise InputError(
+                f"The indices are of type {indices.dtype}: give whole numbers, as np.flatnonzero makes them of a mask."
+            )
+        indices = indices.astype(np.int64, copy=False)
         return replace(
             self,
             rows=self.rows[indices],
@@ -146,6 +164,35 @@ class ImageSet:
             for content, label in zip(self.hashes, self.labels.tolist(), strict=True)
         )
         return hashlib.sha256("\n".join(pairs).encode()).hexdigest()
+
+
+def _names(what: str, given: Iterable[str]) -> tuple[str, ...]:
+    """Strings in their order, as Python has them.
+
+    Raises:
+        InputError: one of them is none, or there is one string alone.
+    """
+    names = () if isinstance(given, str) else tuple(str(name) if isinstance(name, str) else name for name in given)
+    if isinstance(given, str) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"The {what} are {given!r:.80}: give a list of strings.")
+    return names
+
+
+def _labels(given: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """Labels (N,) of so many classes.
+
+    Raises:
+        InputError: they are no indices of them, and not -1 either.
+    """
+    labels = np.asarray(given)
+    if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
+        raise InputError(f"The labels have shape {labels.shape} and type {labels.dtype}: give (N,) whole numbers.")
+    if labels.size and not -1 <= labels.min() <= labels.max() < classes:
+        raise InputError(
+            f"The labels go from {labels.min()} to {labels.max()}, and there are {classes} classes: a label is the number of a "
+            f"class from 0 on, or -1."
+        )
+    return labels.astype(np.int64)
 
 
 def concatenate(sets: Sequence[ImageSet]) -> ImageSet:

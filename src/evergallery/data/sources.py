@@ -79,7 +79,11 @@ def load(
 
 @dataclass(frozen=True)
 class Requirements:
-    """Requirements that images have to meet; see ``load``."""
+    """Requirements that images have to meet; see ``load``.
+
+    Raises:
+        InputError: no class is chosen.
+    """
 
     labels: bool = True
     minimum_per_class: int = 1
@@ -89,6 +93,10 @@ class Requirements:
     """Classes one of which is to be there, at least."""
     look: Callable[[Sequence[Entry]], None] = lambda _: None
     """Refuses what the names of files already tell."""
+
+    def __post_init__(self) -> None:
+        if self.choice is not None and not isinstance(self.choice, ClassGroup) and len(self.choice) == 0:
+            raise InputError("No class is chosen: name one at least, or leave the choice out for all of them.")
 
 
 @dataclass(frozen=True)

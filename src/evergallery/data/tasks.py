@@ -54,7 +54,7 @@ def choose(classes: Sequence[str], choice: ClassChoice | None) -> tuple[str, ...
     """Return the classes that are chosen; all of them by default.
 
     Raises:
-        InputError: there is none, one of them is not there, or is named twice; or there are fewer classes than groups.
+        InputError: one of them is not there, or is named twice; or there are fewer classes than groups.
     """
     if choice is None:
         return tuple(classes)
@@ -62,8 +62,6 @@ def choose(classes: Sequence[str], choice: ClassChoice | None) -> tuple[str, ...
         return choice.of(classes)
     if isinstance(choice, str):
         raise InputError(f"{choice!r} is one name: give the classes as a list of names.")
-    if not choice:
-        raise InputError("No class is chosen: name one at least, or leave the choice out for all of them.")
     missing = [name for name in choice if name not in set(classes)]
     if missing:
         raise InputError(f"There is no class {missing[0]!r}: the images have {listed_names(classes)}.")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import TypeVar
 
+from evergallery.arguments.checking import number_meant
 from evergallery.errors import InputError, fault_of
 from evergallery.losses import batch_hard_triplet
 from evergallery.memory import ClassMeans, Memory, Scatter, ScatterTrial, TrainingOutputs
@@ -156,8 +157,11 @@ class Method(ABC, Generic[State]):
 
     def __post_init__(self) -> None:
         """Check the values by their annotations; words become what they say, and ``2`` becomes ``2.0``."""
+        hints = get_type_hints(type(self))
         for name, adapter in _adapters(type(self)).items():
             given = getattr(self, name)
+            if (meant := number_meant(given, hints[name])) is not None:
+                raise InputError(f"{name}={given} is not usable for {self.name!r}: it has to be {meant}.")
             try:
                 object.__setattr__(self, name, adapter.validate_python(given))
             except ValidationError as error:

@@ -4,7 +4,7 @@ The command line makes its options of the fields, so nothing heavy is imported h
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import pi
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -19,8 +19,9 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from evergallery.arguments.checking import number_meant
 from evergallery.data.images.sizes import Size, sides, size_of
-from evergallery.errors import InputError, fault_of
+from evergallery.errors import InputError, fault_of, require_known
 
 TrainingPrecision = Literal["auto", "bf16", "float32"]
 TrainedPart = Literal["neck", "last-stage", "all"]
@@ -217,6 +218,10 @@ class Settings(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _refused(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            meant = number_meant(value, cls.model_fields[name].annotation) if name in cls.model_fields else None
+            if meant is not None:
+                raise InputError(f"--{name.replace('_', '-')} {value} is not usable: it has to be {meant}.")
         try:
             return handler(given)
         except ValidationError as error:
@@ -224,9 +229,17 @@ class Settings(BaseModel):
             option = "--" + str((first["loc"] or ("settings",))[0]).replace("_", "-")
             raise InputError(f"{option} {first['input']!r} is not usable: {fault_of(error)}.") from error
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise InputError(f"Settings are not changed: make new ones, such as Settings({name}={value!r}).")
+
     @classmethod
     def of(cls, recipe: "Recipe", **changes: object) -> "Settings":
-        """The usual settings of a recipe, with some of them changed."""
+        """The usual settings of a recipe, with some of them changed.
+
+        Raises:
+            InputError: there is no such recipe, or a value that cannot be.
+        """
+        require_known("recipe", recipe, RECIPES)
         return cls.model_validate({**RECIPES[recipe], **changes})
 
     @classmethod
