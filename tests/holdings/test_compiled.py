@@ -101,7 +101,8 @@ def test_a_network_is_compiled_by_the_default_compiler(shop: Workspace, monkeypa
         pytest.skip("there is no C++ compiler")
     embedder, preprocessing = shop.promoted.embedder(), shop.promoted.preprocessing
     # Each layer takes the compiler seconds; that there are more of them changes nothing here.
-    embedder.backbone.blocks = embedder.backbone.blocks[:1]
+    backbone: Any = embedder.backbone
+    backbone.blocks = backbone.blocks[:1]
     made = CompiledNetwork(embedder, preprocessing, 8)(noise(9))
     np.testing.assert_allclose(made, in_torch(embedder, preprocessing)(noise(9)), atol=2e-5)
 
