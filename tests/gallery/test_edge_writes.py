@@ -14,6 +14,7 @@ from evergallery.files import write_json
 from evergallery.gallery.edge import EdgeStore, directory, moves
 from evergallery.gallery.edge import directory as directories
 from evergallery.gallery.edge.shard import Shard
+from evergallery.gallery.items import Filter
 
 OPERATIONS: dict[str, Callable[[EdgeStore], object]] = {
     "refresh": lambda store: store.refresh([item(number, NEW) for number in range(20, 40)], "r"),
@@ -161,3 +162,14 @@ def test_disk_that_is_full_when_a_shard_is_given_up_leaves_it(tmp_path: Path, mo
                 store.compact()
         store.put([item(1)])
         assert store.count_by_generation() == {OLD: 1, NEW: 1}
+
+
+@pytest.mark.parametrize("order", ["<f4", ">f4"])
+def test_a_query_of_either_byte_order_finds(tmp_path: Path, order: str) -> None:
+    given = item(1)
+    with EdgeStore(tmp_path / "gallery") as store:
+        store.put([given])
+        query = given.embedding[None].astype(order)
+        ((found,),) = store.search(query, 1, where=Filter(generations=(given.generation,)))
+    assert found.item.id == given.id
+    assert found.score == pytest.approx(1, abs=1e-5)

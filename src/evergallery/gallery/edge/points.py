@@ -67,7 +67,8 @@ def new_point(item: Item) -> engine.Point:
 
 def floats(vector: NDArray[np.float32]) -> list[float]:
     """A vector (D,) as the engine takes it: it reads the floats where they are, in half the time of making a list first."""
-    return cast("list[float]", vector.data)
+    # In the byte order of this machine; those of a file may be in another.
+    return cast("list[float]", np.asarray(vector, dtype=np.float32).data)
 
 
 def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
