@@ -335,5 +335,3 @@ class TestAddresses:
             for count, cluster in ((2, None), (0, "local")):
                 with pytest.raises(InputError, match="--cluster ADDRESS --workers N"):
                     space.index(tmp_path, cluster=cluster, workers=count)
-            with pytest.raises(InputError, match="which this process does alone"):
-                space.refresh("v1", adapter="a1", cluster="local")

@@ -574,6 +574,9 @@ class TestAdapters:
         assert shop.check("v3", held_out(), against="a1").passed
         shop.check("v3", held_out(), against="v1")
         (tmp_path / "photos").rename(tmp_path / "lost")
+        for unused in ({"images": tmp_path}, {"cluster": "local"}):
+            with pytest.raises(InputError, match=f"looks at no image: leave the {next(iter(unused))} out"):
+                shop.refresh("v3", adapter="a1", **unused)
         done = shop.refresh("v3", adapter="a1")
         assert (done.refreshed, done.problems) == (0, ())
         shop.promote("v3")
