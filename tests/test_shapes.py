@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import as_json, evergallery
+from copies import copied
 from evergallery.cli import main
 from shops import held_out, make_shop
 
@@ -27,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shop(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "shop"))
+    return copied(whole, tmp_path / "shop")
 
 
 FILES: dict[str, Callable[[Path], Path]] = {

@@ -1,7 +1,6 @@
 """A network that torch compiles: a runtime like the others, for many images, never chosen on a processor unasked."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from conftest import coloured_images
+from copies import copied
 from evergallery import Workspace
 from evergallery.data.images import Preprocessing
 from evergallery.data.streaming import batch_size
@@ -58,7 +58,7 @@ def shop(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(trial, "SECONDS", 0.01)
     monkeypatch.setattr(choosing, "has_gpu", lambda: False)
     monkeypatch.setenv("EVERGALLERY_RUNTIME", COMPILED)
-    shutil.copytree(template, tmp_path / "shop")
+    copied(template, tmp_path / "shop")
     with Workspace(tmp_path / "shop") as space:
         yield space
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import evergallery
+from copies import copied
 from evergallery import Workspace
 from evergallery.errors import BusyError, DamagedError, UnreadableError
 from evergallery.files import read_json
@@ -32,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shop(made: Path, tmp_path: Path) -> Workspace:
-    return Workspace(shutil.copytree(made, tmp_path / "shop"))
+    return Workspace(copied(made, tmp_path / "shop"))
 
 
 def deny(monkeypatch: pytest.MonkeyPatch, denied: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from conftest import coloured_images, evergallery
+from copies import copied
 from evergallery import Workspace
 from evergallery.data.images import Preprocessing
 from evergallery.data.streaming import processors
@@ -99,7 +100,7 @@ def shop(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(trial, "SECONDS", 0.01)
     monkeypatch.setattr(choosing, "has_gpu", lambda: False)
     monkeypatch.setattr(onnx_export, "export_runnable", lambda *given: shutil.copyfile(template.runnable, given[-1]))
-    shutil.copytree(template.shop, tmp_path / "shop")
+    copied(template.shop, tmp_path / "shop")
     with Workspace(tmp_path / "shop") as space:
         yield space
 

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -17,6 +16,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from conftest import coloured_images
+from copies import copied
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
@@ -71,7 +71,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 @contextmanager
 def fresh(shop: Workspace, folder: Path) -> Iterator[Workspace]:
     """A copy of the workspace of which no check is kept."""
-    copy = shutil.copytree(shop.directory, folder / "shop", ignore=shutil.ignore_patterns(".lock", "checks"))
+    copy = copied(shop.directory, folder / "shop", without=(".lock", "checks"))
     with Workspace(copy) as space:
         yield space
 
@@ -295,7 +295,7 @@ def test_another_process_may_have_the_gallery(shop: Workspace, tmp_path: Path) -
 
 
 def test_adapters_are_listed_and_serve_once_they_are_stored(shop: Workspace, tmp_path: Path) -> None:
-    copy = shutil.copytree(shop.directory, tmp_path / "shop", ignore=shutil.ignore_patterns(".lock"))
+    copy = copied(shop.directory, tmp_path / "shop", without=(".lock",))
     with Workspace(copy) as space:
         made = space.adapt("v3", "v1", HELD_OUT, kind="procrustes").adapter.card
         text = space.report().path.read_text()

@@ -1,7 +1,6 @@
 """What tests of the server share: workspaces to serve, clients in this process, and a server that listens."""
 
 import asyncio
-import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -14,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from copies import copied
 from evergallery.serving.app import create_app
 from evergallery.serving.connections import ConnectionLimits, Server
 from evergallery.serving.limits import Limits
@@ -34,7 +34,7 @@ def make_served(folder: Path) -> Path:
 
 def copy_of(workspace: Path, folder: Path) -> Path:
     """A copy that may be changed; the pictures of its items are those of the first one."""
-    return Path(shutil.copytree(workspace, folder / "shop"))
+    return copied(workspace, folder / "shop")
 
 
 @contextmanager

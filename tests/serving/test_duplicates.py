@@ -1,7 +1,6 @@
 """Near duplicates: which stored items show nearly the same, from Python, by a verb, over HTTP and on the page."""
 
 import csv
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from served import client, finished
 
 import models
 from conftest import as_json, evergallery
+from copies import copied
 from evergallery import Workspace
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
@@ -42,7 +42,7 @@ def test_groups_are_what_comparing_everything_finds(made: Path, tmp_path: Path) 
     rows[10:14] = rows[9] + 0.01 * draw.normal(size=(4, 8))
     rows[21] = rows[20]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    with Workspace(shutil.copytree(made, tmp_path / "shop")) as shop:
+    with Workspace(copied(made, tmp_path / "shop")) as shop:
         shop.gallery.delete([item.id for page in shop.gallery.iterate() for item in page])
         fingerprint = shop.promoted.fingerprint
         shop.gallery.put(
@@ -62,7 +62,7 @@ def test_groups_are_what_comparing_everything_finds(made: Path, tmp_path: Path) 
 
 
 def test_by_a_verb_as_a_table_as_csv_and_as_json(made: Path, tmp_path: Path) -> None:
-    shop = Path(shutil.copytree(made, tmp_path / "shop"))
+    shop = copied(made, tmp_path / "shop")
     with Workspace(shop) as space:
         one = next(iter(space.gallery.iterate()))[0]
         space.gallery.put([Item("=twin", one.embedding, one.generation, "a, b", None, None, now())])
@@ -84,7 +84,7 @@ def test_by_a_verb_as_a_table_as_csv_and_as_json(made: Path, tmp_path: Path) -> 
 
 
 def test_over_http_for_those_who_may_write(made: Path, tmp_path: Path) -> None:
-    shop = Path(shutil.copytree(made, tmp_path / "shop"))
+    shop = copied(made, tmp_path / "shop")
     with client(shop) as reader:
         assert reader.post("/api/v1/duplicates", json={}).status_code == 403
     with client(shop, anonymous="admin") as asking:
@@ -94,7 +94,7 @@ def test_over_http_for_those_who_may_write(made: Path, tmp_path: Path) -> None:
 
 
 def test_on_the_page_all_but_one_are_deleted(made: Path, tmp_path: Path, show: Open) -> None:
-    shop = Path(shutil.copytree(made, tmp_path / "shop"))
+    shop = copied(made, tmp_path / "shop")
     with Workspace(shop) as space:
         stored = next(iter(space.gallery.iterate()))[0]
         space.gallery.put(

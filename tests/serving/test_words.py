@@ -1,6 +1,5 @@
 """Words find pictures where the model has a text tower: from Python, the command line, HTTP and the page."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from served import client
 import models
 import words
 from conftest import as_json
+from copies import copied
 from evergallery import Workspace
 from evergallery.errors import InputError
 
@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shop(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "shop"))
+    return copied(made, tmp_path / "shop")
 
 
 @pytest.fixture

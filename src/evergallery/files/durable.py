@@ -28,6 +28,7 @@ from evergallery.errors import (
 
 TEMPORARY_PREFIX = ".writing-"
 COPIED_AT_ONCE = 2**18
+ZEROS = bytes(COPIED_AT_ONCE)
 SETTLED = 0.05
 """Seconds after which a file's time is sure to differ from that of the next one in its place."""
 LOOK_SECONDS = 0.2
@@ -42,19 +43,31 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy a file, leaving holes where it holds zeros."""
+    for _ in _copied(source, target):
+        pass
+
+
 def copy_hashed(source: Path, target: Path) -> tuple[int, str]:
     """Copy a file, leaving holes where it holds zeros; returns its length in bytes and the SHA-256 of what was read."""
-    digest = hashlib.sha256()
+    digest, length = hashlib.sha256(), 0
+    for block in _copied(source, target):
+        digest.update(block)
+        length += len(block)
+    return length, digest.hexdigest()
+
+
+def _copied(source: Path, target: Path) -> Iterator[bytes]:
+    """The blocks of a file, each of which is in the copy when it is given; the copy is whole after the last."""
     with source.open("rb") as reader, target.open("wb") as writer:
         while block := reader.read(COPIED_AT_ONCE):
-            digest.update(block)
-            if block.count(0) == len(block):
+            if block == ZEROS[: len(block)]:
                 writer.seek(len(block), os.SEEK_CUR)
             else:
                 writer.write(block)
-        length = reader.tell()
-        writer.truncate(length)
-    return length, digest.hexdigest()
+            yield block
+        writer.truncate(reader.tell())
 
 
 def sync_directory(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import get_args
 from evergallery.errors import DamagedError, InputError
 from evergallery.files import (
     TEMPORARY_PREFIX,
-    copy_hashed,
+    copy_sparse,
     read_json,
     read_object,
     require_room,
@@ -94,7 +94,7 @@ def copy_gallery_files(directory: Path, copy: Path) -> None:
         for path in files:
             target = copy / path.relative_to(directory)
             target.parent.mkdir(parents=True, exist_ok=True)
-            copy_hashed(path, target)
+            copy_sparse(path, target)
 
 
 def next_directory(path: Path) -> Path:

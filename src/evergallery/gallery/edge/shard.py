@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from evergallery.errors import DamagedError, EvergalleryError, StoredFileError
 from evergallery.files import (
-    copy_hashed,
+    copy_sparse,
     new_directory,
     read_json,
     read_object,
@@ -155,7 +155,7 @@ class Shard:
             for source in (source for source in self.path.rglob("*") if source.is_file() and source.name != INDEX):
                 target = temporary / source.relative_to(self.path)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                copy_hashed(source, target)
+                copy_sparse(source, target)
             compact_elsewhere(temporary / "shard")
             copy = Shard(temporary)
             counted = copy.count()
