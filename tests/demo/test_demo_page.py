@@ -72,8 +72,11 @@ def test_too_few_classes_are_refused_before_an_image_is_decoded(tmp_path: Path) 
         (tmp_path / "photos" / label).mkdir(parents=True)
         for index in range(5):
             (tmp_path / "photos" / label / f"{index}.png").write_bytes(b"no picture")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / story.MARKER).write_text("{}")
     with pytest.raises(InputError, match="Only 2 classes have 4 images or more"):
         run_demo(tmp_path / "work", str(tmp_path / "photos"), watcher=Watcher())
+    assert (tmp_path / "work" / story.MARKER).is_file(), "the earlier demo is still there"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

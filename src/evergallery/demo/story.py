@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -62,14 +63,15 @@ def run_demo(
         MissingExtraError: the extra ``report`` is not installed.
     """
     require_plots("The demo")
-    _make_room(directory)
+    _require_demo(directory)
+    images = _read(data, data_dir, watcher)
+    skipped = images.skipped
+    images, remarks = _prepare(images, limit, seed)
+    if directory.exists():
+        shutil.rmtree(directory)
     workspace = Workspace.create(directory, size=SIZE)
     write_json(directory / MARKER, {"data": data, "limit": limit, "seed": seed})
     with workspace:
-        reader = ImageReader(workspace.holdings, data_dir, watcher)
-        images = reader.read(data, Preprocessing.from_dict(workspace.holdings.state.preprocessing), look=_look)
-        skipped = images.skipped
-        images, remarks = _prepare(images, limit, seed)
         train, test = images.of_split("train"), images.of_split("test")
         old_classes, new_classes = halves(images.classes, seed)
         watcher.said(f"v1 learns {len(old_classes)} of {len(images.classes)} classes")
@@ -176,12 +178,17 @@ class _TestSet:
         )
 
 
-def _make_room(directory: Path) -> None:
-    if not directory.exists():
-        return
-    if not (directory / MARKER).is_file():
+def _require_demo(directory: Path) -> None:
+    """Refuse a directory that holds something other than an earlier demo."""
+    if directory.exists() and not (directory / MARKER).is_file():
         raise InputError(f"{directory} exists and was not made by a demo: name another with --workspace.")
-    shutil.rmtree(directory)
+
+
+def _read(data: str, data_dir: Path | None, watcher: Watcher) -> ImageSet:
+    """Images as the demo's generations read them; an earlier demo is left alone until they are known to make a new one."""
+    with TemporaryDirectory() as scratch, Workspace.create(Path(scratch) / "reading", size=SIZE) as workspace:
+        preprocessing = Preprocessing.from_dict(workspace.holdings.state.preprocessing)
+        return ImageReader(workspace.holdings, data_dir, watcher).read(data, preprocessing, look=_look)
 
 
 def _look(entries: Sequence[Entry]) -> None:
