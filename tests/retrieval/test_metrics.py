@@ -284,6 +284,17 @@ def test_labels_and_ks_that_do_not_fit() -> None:
         evaluate(torch.eye(2), torch.arange(3), torch.eye(2), torch.arange(2))
     with pytest.raises(InputError, match="every k must be at least 1"):
         evaluate(torch.eye(2), torch.arange(2), torch.eye(2), torch.arange(2), ks=(0, 1))
+    for at_k in (recall_at_k, precision_at_k):
+        with pytest.raises(InputError, match=r"k in \(-1,\): every k must be at least 1"):
+            at_k(torch.ones(2, 3, dtype=torch.bool), -1)
+
+
+def test_what_is_no_tensor_or_no_list_is_named_with_what_to_write() -> None:
+    rows, labels = torch.eye(2), torch.arange(2)
+    with pytest.raises(InputError, match=r"^ks = 5 is not usable: it has to be a list of whole numbers\.$"):
+        evaluate(rows, labels, rows, labels, ks=5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^gallery_embeddings = ndarray of shape \(2, 2\) .*: write torch.from_numpy"):
+        evaluate(rows, labels, rows.numpy(), labels)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

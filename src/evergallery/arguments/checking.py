@@ -240,6 +240,8 @@ def _remedy(value: Any, kinds: Sequence[Any]) -> str:
         return f": give its name, {_name(value)!r}"
     if hasattr(value, "numpy") and any(_is_array(kind) for kind in kinds):
         return ": give its .numpy()"
+    if hasattr(value, "dtype") and any(kind.__name__ == "Tensor" for kind in classes):
+        return ": write torch.from_numpy(...)"
     maker = next((kind for kind in classes if hasattr(kind, "from_arrays")), None)
     return f": make one with {maker.__name__}.from_arrays(...)" if maker and hasattr(value, "dtype") else ""
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evergallery.arguments.checking import checked
 from evergallery.errors import InputError
 from evergallery.retrieval.knn import MEMORY_LIMIT, Exclusion, Neighbours, joint_numbers, nearest
 
@@ -63,7 +64,11 @@ def recall_at_k(hits: Tensor, k: int) -> Tensor:
     Args:
         hits: (Q, ≥ k) bool.
         k: at least 1.
+
+    Raises:
+        InputError: a k below 1.
     """
+    _require_ranks([k])
     return hits[:, :k].any(1).double()
 
 
@@ -73,7 +78,11 @@ def precision_at_k(hits: Tensor, k: int) -> Tensor:
     Args:
         hits: (Q, ≥ k) bool.
         k: at least 1.
+
+    Raises:
+        InputError: a k below 1.
     """
+    _require_ranks([k])
     return hits[:, :k].sum(1).double() / k
 
 
@@ -273,6 +282,7 @@ class RetrievalMetrics:
         return {**self.values, "queries": self.queries, "dropped": self.dropped}
 
 
+@checked
 def evaluate(
     query_embeddings: Tensor,
     query_labels: Tensor,
@@ -297,7 +307,7 @@ def evaluate(
         memory_limit: bytes of working memory, about.
 
     Raises:
-        InputError: shapes that do not fit, values that are not finite, or a k below 1.
+        InputError: no tensors, shapes that do not fit, values that are not finite, or a k below 1.
     """
     for name, embeddings, labels in (
         ("queries", query_embeddings, query_labels),
@@ -372,14 +382,19 @@ def metrics_of(
     Raises:
         InputError: values that are not finite, or a k below 1.
     """
-    if not ks or min(ks) < 1:
-        raise InputError(f"recall@k is asked for k in {tuple(ks)}: every k must be at least 1.")
+    _require_ranks(ks)
     positives = answers.positives
     ranks = max(*ks, int(positives.max()) if len(positives) else 0)
     totals = _Totals(positives, ks, ranks, full_ranking)
     for part, neighbours in search.in_parts(max(ranks, len(search.gallery)) if full_ranking else ranks):
         totals.add(part, neighbours, answers.hits(part, neighbours))
     return totals.metrics()
+
+
+def _require_ranks(ks: Sequence[int]) -> None:
+    """Refuse ranks of which there are none, or that begin before the first."""
+    if not ks or min(ks) < 1:
+        raise InputError(f"recall@k is asked for k in {tuple(ks)}: every k must be at least 1.")
 
 
 class _Totals:

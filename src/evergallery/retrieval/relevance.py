@@ -1,10 +1,12 @@
 """Judgements in place of labels: which gallery items are right for which query, and how much."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from evergallery.arguments.checking import checked
 from evergallery.errors import InputError
 from evergallery.retrieval.knn import MEMORY_LIMIT, Exclusion, Neighbours, nearest
 from evergallery.retrieval.metrics import ExactSearch, RetrievalMetrics, RightAnswers, metrics_of
@@ -71,12 +73,13 @@ class Relevance:
         return found
 
 
+@checked
 def evaluate_judged(
     query_embeddings: Tensor,
     gallery_embeddings: Tensor,
     relevance: Relevance,
     *,
-    ks: tuple[int, ...] = (1, 5, 10),
+    ks: Sequence[int] = (1, 5, 10),
     exclusion: Exclusion | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> RetrievalMetrics:
@@ -94,7 +97,7 @@ def evaluate_judged(
         memory_limit: bytes of working memory, about.
 
     Raises:
-        InputError: not Q queries and G items.
+        InputError: no tensors, not Q queries and G items, or a k below 1.
     """
     if (len(query_embeddings), len(gallery_embeddings)) != (relevance.queries, relevance.items):
         raise InputError(
