@@ -1,6 +1,7 @@
 """The command line as a user meets it: every verb, JSON, exit statuses, wrong input, Ctrl-C."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,10 +58,16 @@ def shop(photos: Path) -> Path:
 
 def test_learning_says_what_it_did_and_names_what_it_skipped(photos: Path, tmp_path: Path) -> None:
     evergallery("init", tmp_path / "shop", "--backbone", "resnet8", "--size", 16)
-    done = evergallery("learn", photos / "spring", "-w", tmp_path / "shop", *QUICK)
+    shutil.copytree(photos / "spring", tmp_path / "spring")
+    for number in range(11):
+        (tmp_path / "spring" / "class 3" / f"empty {number:02}.png").touch()
+    done = evergallery("learn", tmp_path / "spring", "-w", tmp_path / "shop", *QUICK)
     assert "v1: 4 new classes by finetune, 40 images" in done.stdout
-    assert "1 image skipped" in done.stderr
+    assert "12 images skipped" in done.stderr
     assert "broken.png" in done.stderr
+    assert "empty 08.png" in done.stderr
+    assert "empty 09.png" not in done.stderr
+    assert "and 2 more" in done.stderr
     assert "epoch 2/2  classification" in done.stderr, "progress, with the terms by name"
 
 

@@ -189,7 +189,7 @@ class BenchmarkProtocol:
             first = images.skipped[0]
             watcher.said(
                 f"{len(images.skipped)} of {len(images) + len(images.skipped)} images of {source} cannot be read and are left "
-                f"out, the first is {first.uri}: {first.reason}"
+                f"out, the first is {first}"
             )
         if self.report_classes is not None:
             images = images.of_classes([name for name in images.classes if is_reported(self.report_classes, name)])

@@ -146,13 +146,13 @@ def warn(sentence: str) -> None:
     err.print(sentence, style="yellow", soft_wrap=True)
 
 
-def print_skipped(skipped: "Sequence[UnreadableImage]", what: str = "image", count: int | None = None) -> None:
-    """Name the files, or whatever else, that could not be read; ``count`` where there are more than are given."""
+def print_skipped(skipped: "Sequence[UnreadableImage | str]", what: str = "image", count: int | None = None) -> None:
+    """Name the files, or whatever else, that could not be read, each with its reason; ``count`` where there are more."""
     count = len(skipped) if count is None else count
     if skipped:
         warn(f"{count} {what}{'s' * (count > 1)} skipped:")
         for skip in skipped[:SKIPPED_SHOWN]:
-            err.print(f"  {skip.uri}: {skip.reason}")
+            err.print(f"  {skip}")
         if count > SKIPPED_SHOWN:
             err.print(f"  and {count - SKIPPED_SHOWN} more")
 

@@ -16,7 +16,7 @@ from evergallery.cli.common import (
     WorkspaceOption,
     open_workspace,
 )
-from evergallery.cli.console import err, out, print_json, say, warn, watching
+from evergallery.cli.console import out, print_json, print_skipped, say, watching
 from evergallery.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -142,14 +142,6 @@ def _show(space: "Workspace", generation: "Generation", json: bool) -> None:
         if other.name != card.name and other.fingerprint == card.fingerprint:
             say(f"{card.name} is the same network as {other.name}.")
             break
-    _print_skipped_of(generation)
+    print_skipped(card.data["skipped"])
     if space.holdings.state.promoted != card.name:
         out.print(f"Next:  evergallery check {card.name} --data HELD_OUT", soft_wrap=True)
-
-
-def _print_skipped_of(generation: "Generation") -> None:
-    skipped = generation.card.data["skipped"]
-    if skipped:
-        warn(f"{len(skipped)} image{'s' * (len(skipped) > 1)} skipped:")
-        for name in skipped[:10]:
-            err.print(f"  {name}")

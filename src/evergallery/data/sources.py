@@ -429,4 +429,4 @@ def check_names(labels: Iterable[str | None], source: str) -> None:
 
 
 def _first_reason(images: ImageSet) -> str:
-    return f"{images.skipped[0].uri}: {images.skipped[0].reason}" if images.skipped else "unknown"
+    return str(images.skipped[0]) if images.skipped else "unknown"

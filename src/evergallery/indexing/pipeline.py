@@ -169,9 +169,7 @@ def index_images(
     skipped = run.skipped
     if skipped.count == source.total and skipped.first:
         first = skipped.first[0]
-        raise InputError(
-            f"None of the {source.total} images of {incoming.name} can be read, the first: {first.uri}: {first.reason}"
-        )
+        raise InputError(f"None of the {source.total} images of {incoming.name} can be read, the first: {first}")
     return IndexResult(
         generation=maker.name,
         added=run.counts.added,

@@ -185,7 +185,7 @@ class Learner:
                 **self.data,
                 "training": len(inputs.training),
                 "validation": len(inputs.validation) if inputs.validation else 0,
-                "skipped": [redacted_text(f"{skipped.uri}: {skipped.reason}") for skipped in images.skipped],
+                "skipped": [redacted_text(str(skipped)) for skipped in images.skipped],
             },
             "settings": run.settings.model_dump(),
             "training": {

@@ -20,6 +20,9 @@ class UnreadableImage:
     uri: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.uri}: {self.reason}"
+
 
 def read_bytes(path: Path) -> bytes:
     """All bytes of a regular file.
