@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,11 @@ from PIL import Image
 
 import models
 from evergallery import Workspace
+from evergallery.data.images import Preprocessing, read_pixels
+from evergallery.data.listing import Entry, Listing
 from evergallery.errors import InputError, RefusedError
+from evergallery.extraction import images as item_images
+from evergallery.files import sha256_of
 from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.holdings.state import Refresh
 from evergallery.upgrade import refreshing
@@ -213,6 +218,24 @@ class TestRefresh:
         assert len(switched.refresh("v2", fraction=0.1).problems) == 20
         done = switched.refresh("v2", images=tmp_path / "moved")
         assert (done.refreshed, done.remaining) == (200, 0)
+
+    def test_of_images_that_are_given_those_that_are_wanted_are_decoded(
+        self, switched: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "photos").rename(tmp_path / "given")
+        make_photos(tmp_path / "given" / "others", each=3, seed=11)
+        (tmp_path / "given" / "class 0" / "broken.png").write_bytes(b"no picture")
+        decoded = []
+
+        def counted(*given: Any, **more: Any) -> Any:
+            decoded.append(given)
+            return read_pixels(*given, **more)
+
+        monkeypatch.setattr(item_images, "read_pixels", counted)
+        assert switched.plan("v2", images=tmp_path / "given").missing == 0
+        assert len(decoded) == 200
+        assert switched.refresh("v2", images=tmp_path / "given").refreshed == 200
+        assert len(decoded) == 400
 
     def test_budget_and_rate_hold(self, switched: Workspace) -> None:
         slept: list[float] = []
@@ -599,3 +622,14 @@ class TestAdapters:
             shop.adapt("v4", "v1", held_out(), direction="query", kind="drift")
         with pytest.raises(InputError, match="needs no adapter to itself"):
             shop.adapt("v1", "v1", held_out())
+
+
+def test_a_picture_that_changes_after_it_was_found_is_none(tmp_path: Path) -> None:
+    first, second = sorted(make_photos(tmp_path / "photos", each=1).rglob("*.png"))[:2]
+    wanted = {sha256_of(first): first.read_bytes(), sha256_of(second): second.read_bytes()}
+    entries = [Entry(str(tmp_path / "gone.png")), Entry(str(first)), Entry(str(second))]
+    look = item_images.by_content(Listing(entries), wanted, Preprocessing(size=16), Watcher())
+    assert {content: look(content) for content in wanted} == wanted
+    first.write_bytes(second.read_bytes())
+    second.unlink()
+    assert [look(content) for content in (*wanted, "0" * 64)] == [None, None, None]

@@ -364,22 +364,23 @@ def _column(values: Sequence[str | None]) -> NDArray[np.str_] | None:
 def _open(
     entry: Entry, preprocessing: Preprocessing, known: Callable[[str], bool]
 ) -> tuple[str, NDArray[np.uint8] | str | None]:
-    """The SHA-256 of a file with its pixels, with ``None`` where they are known, or with the reason why not.
-
-    Where a part of it is looked at, the part is in the digest.
-    """
+    """The content hash of an image with its pixels, with ``None`` where they are known, or with the reason why not."""
     # The bytes go before the next file is read: a block of photographs would fill gigabytes.
     content = ""
     try:
         data = read(entry.uri)
-        content = hashlib.sha256(data).hexdigest()
-        if entry.part is not None:
-            content = hashlib.sha256(f"{content}:{entry.part}".encode()).hexdigest()
+        content = content_of(entry, data)
         if known(content):
             return content, None
         return content, read_pixels(data, preprocessing, part=entry.part)
     except InputError as error:
         return content, str(error)
+
+
+def content_of(entry: Entry, data: bytes) -> str:
+    """The SHA-256 of an image's file, as 64 hex digits; where a part of it is looked at, the part is in it."""
+    content = hashlib.sha256(data).hexdigest()
+    return content if entry.part is None else hashlib.sha256(f"{content}:{entry.part}".encode()).hexdigest()
 
 
 def check_classes(labels: Iterable[tuple[str | None, str | None]], minimum: int, source: str) -> None:

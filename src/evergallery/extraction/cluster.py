@@ -30,7 +30,7 @@ from evergallery.data.streaming import (
 from evergallery.errors import BusyError, InputError
 from evergallery.extraction.connecting import connected
 from evergallery.extraction.extraction import ItemAnswer, PictureAnswer, Tag
-from evergallery.extraction.images import FAILED, PixelSource
+from evergallery.extraction.images import FAILED, ImageSource
 from evergallery.extraction.worker import ItemToRenew, Refusal, Work, Worker
 from evergallery.gallery.items import Item
 from evergallery.generations.card import CARD
@@ -214,13 +214,13 @@ class Cluster:
         yield from self._answers("embed", batches, lambda picture, reason: UnreadableImage(picture.entry.uri, reason))
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots
+        self, batches: Iterable[Sequence[Item]], most: int, known: ImageSource | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of stored items; what is known of their images is sent along."""
 
         def to_renew(item: Item) -> ItemToRenew:
-            pixels = known(item.content_hash) if known is not None and item.content_hash else None
-            return replace(item, embedding=np.empty(0, np.float32)), pixels, roots
+            image = known(item.content_hash) if known is not None and item.content_hash else None
+            return replace(item, embedding=np.empty(0, np.float32)), image, roots
 
         sending = ((batch, [to_renew(item) for item in batch]) for batch in batches)
         yield from self._answers("renew", sending, lambda sent, reason: Problem(sent[0].id, FAILED, reason))

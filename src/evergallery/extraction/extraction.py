@@ -27,7 +27,7 @@ from evergallery.data.streaming import (
     read_pictures,
     working,
 )
-from evergallery.extraction.images import ItemImages, PixelSource, find_images
+from evergallery.extraction.images import ImageSource, ItemImages, find_images
 from evergallery.gallery.items import Item
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.runtimes import EmbeddingRun
@@ -60,7 +60,7 @@ class Extraction(Protocol):
         ...
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots
+        self, batches: Iterable[Sequence[Item]], most: int, known: ImageSource | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of ``most`` stored items, whose images are looked for in what is ``known``, then where they were."""
         ...
@@ -103,7 +103,7 @@ class LocalExtraction:
                 yield from made
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots
+        self, batches: Iterable[Sequence[Item]], most: int, known: ImageSource | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of stored items."""
         opened = cache(lambda: self._opened(most))

@@ -1,7 +1,7 @@
 """The images of stored items, found again where they were, or among images that are given."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,17 +9,20 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import MissingFileError, Preprocessing, read_pixels
+from evergallery.data.listing import Entry, Listing
 from evergallery.data.places import read
 from evergallery.data.roots import Roots
+from evergallery.data.sources import content_of
 from evergallery.data.streaming import READERS, ahead, processors, working
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
 from evergallery.holdings.notes import Problem
+from evergallery.watching import Watcher
 
 MISSING, FAILED = "image missing", "failed"
 
-PixelSource = Callable[[str], NDArray[np.uint8] | None]
-"""The pixels (S, S, 3) of the image with a content hash, where they are at hand."""
+ImageSource = Callable[[str], bytes | NDArray[np.uint8] | None]
+"""The file of the image with a content hash, or its pixels (S, S, 3), where they are at hand."""
 File = tuple[Item, bytes | NDArray[np.uint8] | Problem]
 """An item with its file, with its pixels where they are known, or with what is wrong."""
 
@@ -39,21 +42,61 @@ class ItemImages:
     problems: list[Problem]
 
 
-def by_content(images: ImageSet) -> PixelSource:
-    """Return what finds an image of a set by its content."""
-    row = {content: index for index, content in enumerate(images.hashes)}
+def by_content(
+    images: ImageSet | Listing, wanted: Collection[str], preprocessing: Preprocessing, watcher: Watcher
+) -> ImageSource:
+    """Return what finds an image by its content: of files only those that are wanted are decoded, and not before.
 
-    def pixels_of(content: str) -> NDArray[np.uint8] | None:
-        return images.pixels[images.rows[row[content]]] if content in row else None
+    Args:
+        images: to look among. Files are read and hashed until all that is wanted was found.
+        wanted: content hashes of the images that will be asked for.
+        preprocessing: of the generation that will look at them.
+        watcher: hears of progress.
 
-    return pixels_of
+    Raises:
+        InputError: a listing cannot be used.
+    """
+    if isinstance(images, ImageSet):
+        row = {content: index for index, content in enumerate(images.hashes)}
+        return lambda content: images.pixels[images.rows[row[content]]] if content in row else None
+    entries = [entry for entry in images.entries if isinstance(entry, Entry)]
+    missing, found = set(wanted), dict[str, Entry]()
+    with working(READERS) as readers:
+        for done, (content, entry) in enumerate(ahead(readers, _hashed, entries, READERS), 1):
+            if content in missing:
+                missing.remove(content)
+                found[content] = entry
+            if not missing:
+                break
+            watcher.counted("looking for images", done, len(entries))
+
+    def file_of(content: str) -> bytes | NDArray[np.uint8] | None:
+        entry = found.get(content)
+        if entry is None:
+            return None
+        try:
+            data = read(entry.uri)
+            if content_of(entry, data) != content:
+                return None
+            return data if entry.part is None else read_pixels(data, preprocessing, part=entry.part)
+        except InputError:
+            return None
+
+    return file_of
+
+
+def _hashed(entry: Entry) -> tuple[str | None, Entry]:
+    try:
+        return content_of(entry, read(entry.uri)), entry
+    except InputError:
+        return None, entry
 
 
 def find_images(
     items: Sequence[Item],
     preprocessing: Preprocessing,
     roots: Roots,
-    known: PixelSource | None = None,
+    known: ImageSource | None = None,
     threads: int | None = None,
 ) -> ItemImages:
     """Read the images of stored items as a generation wants them.
@@ -65,7 +108,7 @@ def find_images(
         items: as stored.
         preprocessing: of the generation that will look at them.
         roots: below which images may be opened.
-        known: looked at first; what it finds was read with this preprocessing.
+        known: looked at first; pixels that it finds were read with this preprocessing.
         threads: that decode; one for each processor by default.
     """
     threads = threads or processors()

@@ -39,8 +39,8 @@ from evergallery.network.extraction import in_torch
 from evergallery.strings.environment import LARGEST_IMAGE
 
 Work = Literal["read", "embed", "renew"]
-ItemToRenew = tuple[Item, NDArray[np.uint8] | None, Roots]
-"""A stored item, the pixels of its image where they are known, and the places below which it may be opened."""
+ItemToRenew = tuple[Item, bytes | NDArray[np.uint8] | None, Roots]
+"""A stored item, the file of its image or its pixels where they are known, and the places below which it may be opened."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Worker:
 
     def renew(self, items: Sequence[ItemToRenew]) -> list[ItemAnswer]:
         """New vectors of stored items."""
-        known = {item.content_hash: pixels for item, pixels, _ in items if pixels is not None}
+        known = {item.content_hash: image for item, image, _ in items if image is not None}
         asked, roots = [item for item, _, _ in items], items[0][2]
         found = find_images(asked, self.preprocessing, roots, known.get, self.threads)
         with self._lock:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.listing import Entry
+from evergallery.data.listing import Entry, Listing
 from evergallery.data.source_roots import SourceRoots
-from evergallery.data.sources import Decoding, Requirements, of_choice, prepare, require_any
+from evergallery.data.sources import Decoding, Requirements, find, of_choice, prepare, require_any
 from evergallery.files import is_writable
 from evergallery.holdings.holdings import Holdings
 from evergallery.watching import SILENT, Watcher
@@ -84,8 +84,23 @@ class ImageReader:
             required,
             Decoding(
                 directory / "cache" if is_writable(directory) else None,
-                SourceRoots(data, self.data_dir, self.holdings.state.image_roots).watched,
+                self._watched(data),
                 lambda done, total: self.watcher.counted("reading images", done, total),
             ),
             self.data_dir,
         )
+
+    def find(self, data: str | Path | ImageSet, preprocessing: Preprocessing) -> ImageSet | Listing:
+        """Images that need no labels, or else where they are; see ``evergallery.data.sources.find``.
+
+        Raises:
+            InputError: they cannot be used; what is wrong inside a listing comes out as it is gone through.
+        """
+        if isinstance(data, ImageSet):
+            return data
+        found = find(data, preprocessing, data_dir=self.data_dir, require_labels=False)
+        return self._watched(data)(found) if isinstance(found, Listing) else found
+
+    def _watched(self, data: str | Path) -> Callable[[Listing], Listing]:
+        """Return what refuses addresses of a listing that nobody has allowed to be opened."""
+        return SourceRoots(data, self.data_dir, self.holdings.state.image_roots).watched

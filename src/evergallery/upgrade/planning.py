@@ -96,7 +96,7 @@ def _known_or_measured(holdings: Holdings, basis: PlanBasis, watcher: Watcher) -
     # Networks and metrics need torch, what is known does not.
     from evergallery.upgrade.sample import measured
 
-    given = given_images(ImageReader(holdings, proposal.data_dir, watcher), proposal.images, basis.asker)
+    given = given_images(ImageReader(holdings, proposal.data_dir, watcher), proposal.images, basis.asker, basis.sampled)
     watcher.said(f"measuring on {len(basis.sampled)} stored items")
     found = measured(holdings, basis, given, watcher)
     if identity is not None:

@@ -186,7 +186,7 @@ class _Extractor:
             NotFoundError: nothing answers at the cluster's address.
         """
         with extracting(holdings, asker.maker, self.cluster, self.workers, watcher) as extraction:
-            given = given_images(ImageReader(holdings, self.data_dir, watcher), self.images, asker)
+            given = given_images(ImageReader(holdings, self.data_dir, watcher), self.images, asker, items)
             roots = roots_for(holdings, items, given, watcher)
             yield _Renewal(partial(extraction.renew, most=len(items), known=given, roots=roots), extraction)
 

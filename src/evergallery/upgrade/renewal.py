@@ -10,7 +10,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.roots import EVERYWHERE, Roots
 from evergallery.errors import InputError
 from evergallery.extraction.extraction import ItemAnswer
-from evergallery.extraction.images import PixelSource, by_content
+from evergallery.extraction.images import ImageSource, by_content
 from evergallery.gallery.items import Filter, Item, View
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.images import ImageReader
@@ -95,7 +95,7 @@ def with_vectors(
             yield some
 
 
-def roots_for(holdings: Holdings, items: Sequence[Item], given: PixelSource | None, watcher: Watcher) -> Roots:
+def roots_for(holdings: Holdings, items: Sequence[Item], given: ImageSource | None, watcher: Watcher) -> Roots:
     """Below which the images of items may be opened; whoever watches is asked about those that lie elsewhere."""
     roots = holdings.roots
     elsewhere = (
@@ -109,8 +109,12 @@ def roots_for(holdings: Holdings, items: Sequence[Item], given: PixelSource | No
     return roots
 
 
-def given_images(reader: ImageReader, images: str | Path | ImageSet | None, asker: Space) -> PixelSource | None:
-    """The images that are looked at first, by content, as the asker reads them."""
+def given_images(
+    reader: ImageReader, images: str | Path | ImageSet | None, asker: Space, items: Sequence[Item]
+) -> ImageSource | None:
+    """The images that are looked at first for these items, by content, as the asker reads them."""
     if images is None:
         return None
-    return by_content(reader.read(images, asker.maker.preprocessing, minimum_per_class=0))
+    preprocessing = asker.maker.preprocessing
+    wanted = {item.content_hash for item in items if item.content_hash}
+    return by_content(reader.find(images, preprocessing), wanted, preprocessing, reader.watcher)

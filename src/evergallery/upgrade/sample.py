@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from evergallery.evaluation import protocol
-from evergallery.extraction.images import PixelSource, find_images
+from evergallery.extraction.images import ImageSource, find_images
 from evergallery.gallery.items import Item
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.embedding import begin, extract
@@ -33,7 +33,7 @@ from evergallery.watching import Watcher
 Vectors = NDArray[np.float32]
 
 
-def measured(holdings: Holdings, basis: PlanBasis, given: PixelSource | None, watcher: Watcher) -> SampleMeasurements:
+def measured(holdings: Holdings, basis: PlanBasis, given: ImageSource | None, watcher: Watcher) -> SampleMeasurements:
     """Return what a refresh costs and gives on a sample.
 
     Args:
@@ -96,7 +96,7 @@ class _Refresh:
     target: Space
 
     def made(
-        self, sampled: Sequence[Item], held: Collection[str], given: PixelSource | None, watcher: Watcher
+        self, sampled: Sequence[Item], held: Collection[str], given: ImageSource | None, watcher: Watcher
     ) -> _RefreshedSample:
         """Return what the generation that would query makes of a sample of items, which lie in the spaces that are held."""
         maps = maps_into(self.holdings, self.target)
