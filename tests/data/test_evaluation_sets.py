@@ -239,7 +239,7 @@ def test_pairs_of_ones_own(tmp_path: Path) -> None:
     table.write_text(as_spreadsheets_write, encoding="utf-8")
     assert len(evaluation_set(str(table)).entries) == 3
     table.write_text("first,second,same\na.png,é.png,1\n", encoding="latin-1")
-    with pytest.raises(InputError, match="pairs.csv cannot be read as a UTF-8 CSV table"):
+    with pytest.raises(InputError, match="pairs.csv cannot be read as a CSV table in UTF-8 .*: save it as UTF-8"):
         evaluation_set(str(table))
 
 

@@ -61,6 +61,21 @@ def test_addresses_do_not_lead_through_the_folder_that_was_named(folder: Path) -
     assert not any(".." in uri for uri in found.uris)
 
 
+def test_a_table_may_lead_up_and_down_again(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tables" / "deep").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "tables" / "deep")
+    name = (folder / "cat" / "deep" / "a.png").relative_to(tmp_path)
+    for place, row in {
+        tmp_path / "tables": f"../{name}",
+        tmp_path / "tables" / "deep": f"../x/../../{name}",
+        # Up from a link is where it leads to, and not where it lies.
+        tmp_path / "linked": f"../../{name}",
+    }.items():
+        (tmp_path / "tables" / "x").mkdir(exist_ok=True)
+        (place / "t.csv").write_text(f"path,label\n{row},cat\n")
+        assert load(place / "t.csv", SMALL).uris == (str(folder / "cat" / "deep" / "a.png"),)
+
+
 def test_folder_with_splits(tmp_path: Path) -> None:
     for index, name in enumerate(["train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "val/dog/d.png"]):
         paint(tmp_path / name, index)

@@ -99,7 +99,7 @@ def test_what_is_read(tmp_path: Path, kind: Kind, first: str, seen: str, options
         ("{tabs}\na.png\tb.png\t1\n", "separates its cells by .*t': save it with commas"),
         ("other\na.png\n", "has no column '{first}': it .*has other"),
         ("", "has no column '{first}': it .*has none"),
-        ("{head}\n\xe9.png,b.png,1\n", "cannot be read as a UTF-8 CSV table"),
+        ("{head}\n\xe9.png,b.png,1\n", "cannot be read as a CSV table in UTF-8"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, kind: Kind, content: str, says: str) -> None:

@@ -170,7 +170,7 @@ def test_what_a_table_names_elsewhere_is_told(served_workspace: Path, tmp_path: 
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/table.csv").write_text(f"path\n{private}\n")
     told = evergallery("index", tmp_path / "tables/table.csv", "-w", directory).stderr
-    assert f"1 images lie elsewhere than what was indexed, such as {private}" in told
+    assert f"1 image lies elsewhere than what was indexed, such as {private}" in told
     with client(directory) as ask:
         assert ask.get("/api/v1/thumbnail", params={"id": sha256_of(private)}).status_code == 404
 

@@ -97,7 +97,7 @@ def csv_records(path: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str
         except csv.Error as error:
             raise InputError(_misquoted(path, first, str(error))) from error
         except UnicodeDecodeError as error:
-            raise InputError(f"{path} cannot be read as a UTF-8 CSV table ({error}).") from error
+            raise InputError(f"{path} cannot be read as a CSV table in UTF-8 ({error}): save it as UTF-8.") from error
         if row is None:
             return
         text = "".join(taken)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote
@@ -42,12 +42,28 @@ def _of_file_url(address: str) -> Path:
 
 
 def join(folder: str, name: str) -> str:
-    """The address of a name in a folder; a name that is an address itself, or an absolute path here, stays as it is."""
+    """The address of a name in a folder; a name that is an address itself stays as it is, and so does an absolute path here.
+
+    On this machine it has no ``..``, so that a file has one address whichever table names it.
+    """
     path = local_path(name)
     if path is None or name.startswith("file://"):
         return str(path or name)
     within = local_path(folder)
-    return f"{folder.rstrip('/')}/{name}" if within is None else str((within / path).absolute())
+    return f"{folder.rstrip('/')}/{name}" if within is None else str(_straight((within / path).absolute()))
+
+
+def _straight(path: Path) -> Path:
+    """A path without ``..``, which leads up from where a link points to, and not from the link."""
+    if ".." not in path.parts:
+        return path
+    plain = Path(os.path.normpath(path))
+    with suppress(OSError, ValueError):
+        if plain.parent.samefile(path.parent):
+            return plain
+    with suppress(ValueError):
+        return Path(os.path.realpath(path.parent)) / path.name
+    return path
 
 
 def read(address: str, *, redirects: bool = True) -> bytes:

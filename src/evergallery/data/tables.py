@@ -135,7 +135,7 @@ def _csv_rows(path: str, columns: Sequence[str]) -> Iterator[TableRow]:
                         )
                 yield TableRow(path, where, found)
     except OSError as error:
-        raise InputError(f"{path} cannot be read as a UTF-8 CSV table ({error}).") from error
+        raise InputError(f"{path} cannot be read as a CSV table ({error}).") from error
 
 
 def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[TableRow]:

@@ -67,7 +67,8 @@ def allowing(holdings: Holdings, places: SourceRoots, watcher: Watcher) -> Itera
             with changing(holdings, "indexing") as state:
                 state.image_roots = [root for root in state.image_roots if root != places.root]
     if places.outside:
+        lie = "1 image lies" if places.outside == 1 else f"{places.outside} images lie"
         watcher.said(
-            f"{places.outside} images lie elsewhere than what was indexed, such as {places.example}: no server shows them, "
-            f"and no refresh opens them, until you allow their folder with  evergallery gallery images-from FOLDER"
+            f"{lie} elsewhere than what was indexed, such as {places.example}: no server shows such images, and no refresh "
+            f"opens them, until you allow their folder with  evergallery gallery images-from FOLDER"
         )
