@@ -76,6 +76,15 @@ def test_a_table_may_lead_up_and_down_again(folder: Path, tmp_path: Path) -> Non
         assert load(place / "t.csv", SMALL).uris == (str(folder / "cat" / "deep" / "a.png"),)
 
 
+def test_a_table_may_come_from_windows(folder: Path, tmp_path: Path) -> None:
+    paint(tmp_path / "images" / "cat" / "a\\b.png")
+    (tmp_path / "t.csv").write_text("path,label\r\nimages\\cat\\deep\\a.png,cat\r\nimages/cat/a\\b.png,cat\r\n")
+    assert load(tmp_path / "t.csv", SMALL).uris == (
+        str(folder / "cat" / "deep" / "a.png"),
+        str(folder / "cat" / "a\\b.png"),
+    )
+
+
 def test_folder_with_splits(tmp_path: Path) -> None:
     for index, name in enumerate(["train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "val/dog/d.png"]):
         paint(tmp_path / name, index)

@@ -44,13 +44,18 @@ def _of_file_url(address: str) -> Path:
 def join(folder: str, name: str) -> str:
     """The address of a name in a folder; a name that is an address itself stays as it is, and so does an absolute path here.
 
-    On this machine it has no ``..``, so that a file has one address whichever table names it.
+    On this machine it has no ``..``, so that a file has one address whichever table names it. Where no file has a name with
+    backslashes, they separate folders, as in a table that was made on Windows.
     """
     path = local_path(name)
     if path is None or name.startswith("file://"):
         return str(path or name)
     within = local_path(folder)
-    return f"{folder.rstrip('/')}/{name}" if within is None else str(_straight((within / path).absolute()))
+    if within is None:
+        return f"{folder.rstrip('/')}/{name}"
+    if "\\" in name and not os.path.lexists(within / path):
+        path = Path(name.replace("\\", "/"))
+    return str(_straight((within / path).absolute()))
 
 
 def _straight(path: Path) -> Path:
