@@ -85,9 +85,11 @@ def check_fields(instance: Any) -> None:
 
 def number_meant(value: Any, hint: Any) -> str | None:
     """Return which kind of number is meant where there is a bool, which Python counts among them; ``None`` where all is well."""
+    if not isinstance(value, bool):
+        return None
     kinds = _alternatives(hint)
     numbers = [kind for kind in kinds if kind in (int, float)]
-    return _called(numbers[0]) if isinstance(value, bool) and numbers and bool not in kinds else None
+    return _called(numbers[0]) if numbers and bool not in kinds else None
 
 
 @cache

@@ -1,7 +1,7 @@
 """One run of a benchmark: what is asked for, and what follows from it before anything is learned."""
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,14 @@ class Experiment:
     data_dir: Path | None = None
     changes: ProtocolChanges = NO_CHANGES
 
-    @property
+    @cached_property
     def definition(self) -> BenchmarkProtocol:
         """The protocol as it is run."""
         return PROTOCOLS[self.protocol].changed(self.budget, self.changes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: a protocol holds functions, which are not sent to other processes."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def options(self) -> dict[str, Any]:

@@ -218,8 +218,9 @@ class Settings(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _refused(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        known = cls.model_fields
         for name, value in given.items() if isinstance(given, Mapping) else ():
-            meant = number_meant(value, cls.model_fields[name].annotation) if name in cls.model_fields else None
+            meant = number_meant(value, known[name].annotation) if name in known else None
             if meant is not None:
                 raise InputError(f"--{name.replace('_', '-')} {value} is not usable: it has to be {meant}.")
         try:
