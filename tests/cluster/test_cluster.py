@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,9 +27,12 @@ from evergallery.indexing import pipeline
 from evergallery.strings.environment import LARGEST_IMAGE
 from evergallery.upgrade import refreshing
 from evergallery.watching import Watcher
+from forked import forked, until
 from shops import HERE, environment, make_photos, vectors
 
 MODEL = "models:mortal"
+LARGEST = 16 * 16
+"""Pixels of the largest image that the workers decode."""
 
 
 class BatchListener(Watcher):
@@ -63,13 +65,16 @@ def ray() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def workers(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two that run the model; the tests share them, since to start one takes seconds."""
+    """Two that run the model and refuse large images; the tests share them, since to start one takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(HERE)
-        space = Workspace.create(tmp_path_factory.mktemp("model") / "shop", size=16)
-        maker = space.register(MODEL, size=16)
-    with Cluster("local", maker, 2) as found:
-        yield found
+        # Said when the cluster is there: its processes know no variable of this one.
+        patch.setenv(LARGEST_IMAGE, str(LARGEST))
+        with patch.context() as importing:
+            importing.syspath_prepend(HERE)
+            space = Workspace.create(tmp_path_factory.mktemp("model") / "shop", size=16)
+            maker = space.register(MODEL, size=16)
+        with Cluster("local", maker, 2) as found:
+            yield found
 
 
 @pytest.fixture
@@ -123,16 +128,17 @@ def black(path: Path) -> Path:
     return path
 
 
-def test_workers_refuse_the_images_that_are_refused_here(
-    workers: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_workers_refuse_the_images_that_were_refused_where_they_were_asked_for(
+    shared: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However they were started: the limit goes to them with the job."""
-    monkeypatch.setenv(LARGEST_IMAGE, "100")
-    black(tmp_path / "black.png")
-    with Cluster("local", workers.generation, 1) as strict, make_space(tmp_path / "shop", MODEL) as space:
-        monkeypatch.setattr(clusters, "Cluster", lambda *_: nullcontext(strict))
-        with pytest.raises(InputError, match="more than the 100 allowed"):
-            space.index(tmp_path / "black.png", cluster="local")
+    monkeypatch.delenv(LARGEST_IMAGE)
+    path = tmp_path / "white.png"
+    Image.new("RGB", (17, 16), "white").save(path)
+    with make_space(tmp_path / "shop", MODEL) as space:
+        with pytest.raises(InputError, match=f"more than the {LARGEST} allowed"):
+            space.index(path, cluster="local", workers=2)
+        assert space.index(path).added == 1, "this process has no limit now"
 
 
 def test_indexing_gives_what_one_process_gives(shared: Cluster, tmp_path: Path) -> None:
@@ -224,18 +230,17 @@ def test_image_that_kills_is_skipped_by_name(
     assert capfd.readouterr().out == "", "Ray says nothing where results are printed"
 
 
-KILLED = """
-import sys
-from evergallery import Workspace, __version__
-from evergallery.watching import Watcher
+class RefreshCounter(Watcher):
+    """Says how many vectors are new."""
 
-class Told(Watcher):
-    def counted(self, activity, done, total):
+    def counted(self, activity: str, done: int, total: int) -> None:
         if activity.startswith("refreshing") and done:
-            print(done, flush=True)
+            print("new vectors:", done, flush=True)
 
-Workspace(sys.argv[1]).refresh("v2", rate=20, cluster=sys.argv[2], workers=1, watcher=Told())
-"""
+
+def refresh_slowly(directory: Path, address: str) -> None:
+    """What the driver does that is killed on the way."""
+    Workspace(directory).refresh("v2", rate=20, cluster=address, workers=1, watcher=RefreshCounter())
 
 
 def test_killed_driver_loses_nothing_and_the_same_call_goes_on(shared: Cluster, ray: Any, tmp_path: Path) -> None:
@@ -249,15 +254,12 @@ def test_killed_driver_loses_nothing_and_the_same_call_goes_on(shared: Cluster, 
     there.close()
     room = ray.available_resources()["CPU"]
     address = ray.get_runtime_context().gcs_address
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(there.directory), address],
-        stdout=subprocess.PIPE, text=True, env=environment(),
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == "20\n"
+    said = tmp_path / "said"
+    process = forked(said, refresh_slowly, there.directory, address, **environment())
+    until(lambda: process.exitcode is not None or (said.exists() and "new vectors: 20\n" in said.read_text()))
+    assert process.exitcode is None, said.read_text()
     process.kill()
-    process.wait()
-    process.stdout.close()
+    process.join()
     assert there.doctor() == []
     assert vectors(there) == before, "nothing is seen before the promotion"
     done = there.refresh("v2", cluster="local", workers=2)

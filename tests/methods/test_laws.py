@@ -212,7 +212,7 @@ class TestEveryMethod:
 
     def test_learns_and_leaves_the_parent_alone(self, method: Method, quick: Quick, tmp_path: Path) -> None:
         images = old_and_new_images() if method.needs.old_images else new_images(8)
-        settings = quick(epochs=5, learning_rate=2e-3, select="last")
+        settings = quick(learning_rate=4e-3, select="last")
         before = weights(a_network(OLD, method))
         network, parent, trained = learn(method, images, settings, tmp_path)
         assert equal(before, weights(parent)), "the parent, batch statistics included, is bit for bit as it was"
@@ -221,17 +221,11 @@ class TestEveryMethod:
         assert sum(last["losses"].values()) < sum(first["losses"].values())
         assert last["recall@1"] > 0.6
 
-    def test_is_deterministic(self, method: Method, quick: Quick, tmp_path: Path) -> None:
-        ends = []
-        for number, name in enumerate(("a", "b")):
-            torch.manual_seed(number)  # The global state must not matter.
-            network, _, _ = learn(method, new_images(4), quick(epochs=1), tmp_path / name)
-            ends.append(weights(network))
-        assert equal(*ends)
-
     def test_interrupted_run_ends_with_the_same_weights(self, method: Method, quick: Quick, tmp_path: Path) -> None:
         settings = quick(epochs=2, select="last")
+        torch.manual_seed(0)
         whole, _, _ = learn(method, new_images(4), settings, tmp_path / "whole")
+        torch.manual_seed(1)  # The global state must not matter.
         with pytest.raises(Stop):
             learn(method, new_images(4), settings, tmp_path / "parts", on_progress=stop_in(1))
         resumed, _, _ = learn(method, new_images(4), settings, tmp_path / "parts")
