@@ -245,7 +245,10 @@ def print_plan(result: "Plan") -> None:
     way = f"about {duration(result.seconds)}" if result.images else f"{made}, no image is read"
     say(f"{total} items to refresh ({of}): {way}, {size(result.bytes)} for the new vectors.")
     if result.missing:
-        say(f"The images of {100 * result.missing:.0f} % of the sample were not found: such items keep their vector.")
+        say(
+            f"The images of {100 * result.missing:.0f} % of the sample were not found: such items keep their vector. If the "
+            f"files have moved, name their folder with  --images FOLDER"
+        )
     if not result.recall:
         say("What recall to expect cannot be told: too few stored items have a label and an image that is found.")
         return
