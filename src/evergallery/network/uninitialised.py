@@ -8,6 +8,8 @@ from torch.overrides import TorchFunctionMode
 DRAWS = frozenset({
     "normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_", "orthogonal_", "trunc_normal_", "xavier_normal_",
     "xavier_uniform_",
+    # Truncated normal numbers are made of uniform ones by it, and nothing else is.
+    "erfinv_",
 })  # fmt: skip
 """Functions that fill a tensor with random numbers, of tensors and of ``torch.nn.init``."""
 
