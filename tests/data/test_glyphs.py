@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from evergallery.data.glyphs import characters, generate
 from evergallery.data.image_set import ImageSet
@@ -17,16 +18,27 @@ from evergallery.retrieval.metrics import evaluate
 
 @pytest.fixture(scope="module")
 def glyphs() -> ImageSet:
-    return generate()
+    """A fifth of the set, which is drawn class by class."""
+    return generate(classes=40)
 
 
-def test_sizes_and_splits(glyphs: ImageSet) -> None:
-    assert len(glyphs.classes) == 200
-    assert glyphs.pixels.shape == (200 * 42, 32, 32, 3)
-    assert (np.bincount(glyphs.of_split("train").labels) == 30).all()
-    assert (np.bincount(glyphs.of_split("test").labels) == 12).all()
-    assert glyphs.classes[0].startswith("U+")
-    assert len(set(glyphs.hashes)) == len(glyphs), "no image twice"
+def test_sizes_and_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the whole set; the images are noise, which is drawn at once."""
+
+    def noise(_: str, alphabet: tuple[str, ...], count: int, size: int, draw: np.random.Generator) -> NDArray[np.uint8]:
+        return draw.integers(0, 256, (count, size, size, 3), np.uint8)
+
+    monkeypatch.setattr("evergallery.data.glyphs._draw", noise)
+    whole = generate()
+    assert len(whole.classes) == 200
+    assert whole.pixels.shape == (200 * 42, 32, 32, 3)
+    assert (np.bincount(whole.of_split("train").labels) == 30).all()
+    assert (np.bincount(whole.of_split("test").labels) == 12).all()
+    assert whole.classes[0].startswith("U+")
+
+
+def test_no_image_is_there_twice(glyphs: ImageSet) -> None:
+    assert len(set(glyphs.hashes)) == len(glyphs) == 40 * 42
 
 
 def test_same_bytes_whatever_else_is_asked_for(glyphs: ImageSet) -> None:
@@ -53,7 +65,7 @@ def test_raw_pixels_do_not_solve_it(glyphs: ImageSet) -> None:
     embeddings = torch.nn.functional.normalize(pixels - pixels.mean(0))
     labels = torch.from_numpy(test.labels)
     metrics = evaluate(embeddings, labels, embeddings, labels, exclusion=Exclusion(torch.arange(len(labels))))
-    assert 0.01 < metrics.recall[1] < 0.5
+    assert 0.03 < metrics.recall[1] < 0.5
 
 
 def test_is_a_named_set(monkeypatch: pytest.MonkeyPatch) -> None:
