@@ -21,6 +21,7 @@ from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.runner import run_benchmark
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.images.sizes import Size
 from evergallery.learning import inputs, learner
 from evergallery.methods import Step
 from evergallery.network import Head, Network, Outputs, build_backbone
@@ -66,10 +67,10 @@ class TrainingCall:
     def batches(self, classes: int, each: int) -> list[Any]:
         return batches_of(LabelledSet(np.repeat(np.arange(classes), each)), self.settings, 0)  # type: ignore[arg-type]
 
-    def augmented(self, *planes: Tensor) -> Tensor:
-        """Many copies of an image of the size that images are read at, given by its three channels."""
+    def augmented(self, *planes: Tensor, size: Size | None = None) -> Tensor:
+        """Many copies of an image of the size that images are read at, given by its three channels; seen at a size."""
         images = torch.stack(planes).to(torch.uint8).expand(100, 3, *planes[0].shape)
-        return augment(images, self.settings, torch.Generator().manual_seed(0), self.seen.size, self.seen)
+        return augment(images, self.settings, torch.Generator().manual_seed(0), size or self.seen.size, self.seen)
 
     @property
     def seen(self) -> Preprocessing:
@@ -86,7 +87,8 @@ def smallest_crop(built: TrainingCall) -> float:
     """Of the share of the area that a crop keeps, on ramps in both directions."""
     height, width = built.area
     down, across = torch.linspace(0, 255, height)[:, None], torch.linspace(0, 255, width)[None]
-    seen = built.augmented(down.expand(height, width), across.expand(height, width), torch.zeros(height, width))
+    planes = down.expand(height, width), across.expand(height, width), torch.zeros(height, width)
+    seen = built.augmented(*planes, size=64)
     spans = [seen[:, channel].flatten(1).amax(1) - seen[:, channel].flatten(1).amin(1).float() for channel in (0, 1)]
     return round(float((spans[0] / 255 * spans[1] / 255).min()), 2)
 
