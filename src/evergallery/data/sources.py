@@ -91,7 +91,7 @@ class Requirements:
     choice: ClassChoice | None = None
     any_of: tuple[str, ...] = ()
     """Classes one of which is to be there, at least."""
-    look: Callable[[Sequence[Entry]], None] = lambda _: None
+    check_entries: Callable[[Sequence[Entry]], None] = lambda _: None
     """Refuses what the names of files already tell."""
 
     def __post_init__(self) -> None:
@@ -134,7 +134,7 @@ def prepare(
     require_any(required.any_of, (entry.label for entry in listed))
     entries = _of_choice(listed, choice)
     check_classes(((entry.label, entry.split) for entry in entries), minimum, str(source))
-    required.look(entries)
+    required.check_entries(entries)
 
     def decode() -> ImageSet:
         images = read_entries(entries, preprocessing, decoding.cache, decoding.on_progress)

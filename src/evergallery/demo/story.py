@@ -188,10 +188,12 @@ def _read(data: str, data_dir: Path | None, watcher: Watcher) -> ImageSet:
     """Images as the demo's generations read them; an earlier demo is left alone until they are known to make a new one."""
     with TemporaryDirectory() as scratch, Workspace.create(Path(scratch) / "reading", size=SIZE) as workspace:
         preprocessing = Preprocessing.from_dict(workspace.holdings.state.preprocessing)
-        return ImageReader(workspace.holdings, data_dir, watcher).read(data, preprocessing, look=_look)
+        return ImageReader(workspace.holdings, data_dir, watcher).read(
+            data, preprocessing, check_entries=_require_two_tasks
+        )
 
 
-def _look(entries: Sequence[Entry]) -> None:
+def _require_two_tasks(entries: Sequence[Entry]) -> None:
     """Refuse files of too few classes before one of them is opened."""
     _large_classes(Counter(entry.label for entry in entries if entry.label is not None))
 

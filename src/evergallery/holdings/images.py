@@ -41,7 +41,7 @@ class ImageReader:
         minimum_per_class: int = 1,
         splits: Sequence[str] = (),
         any_of: Sequence[str] = (),
-        look: Callable[[Sequence[Entry]], None] = lambda _: None,
+        check_entries: Callable[[Sequence[Entry]], None] = lambda _: None,
     ) -> ImageSet:
         """Images as a generation reads them; see ``prepare``.
 
@@ -51,10 +51,12 @@ class ImageReader:
             minimum_per_class: fewest images that a class may have; 0 where labels are not needed.
             splits: that are to be there.
             any_of: classes one of which is to be there, at least.
-            look: refuses what the names of files already tell.
+            check_entries: refuses what the names of files already tell.
         """
         labels = minimum_per_class > 0
-        required = Requirements(labels, max(1, minimum_per_class), tuple(splits), any_of=tuple(any_of), look=look)
+        required = Requirements(
+            labels, max(1, minimum_per_class), tuple(splits), any_of=tuple(any_of), check_entries=check_entries
+        )
         return self.prepare(data, preprocessing, required)()
 
     def prepare(

@@ -308,12 +308,12 @@ class _Reader:
         reader, splits = ImageReader(holdings, source.data_dir, watcher), source.named_splits
         old = source.old_classes or ()
 
-        def look(entries: Sequence[Entry]) -> None:
+        def check(entries: Sequence[Entry]) -> None:
             source.enough(len(entries))
             require_some_named(judged, entries, str(source.answers), items=not source.is_in_gallery)
 
         read = {
-            size: reader.read(source.data, size, minimum_per_class=0, splits=splits, any_of=old, look=look)
+            size: reader.read(source.data, size, minimum_per_class=0, splits=splits, any_of=old, check_entries=check)
             for size in sizes
         }
         images = read[sizes[-1]]
