@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from evergallery.errors import DamagedError, InputError, MissingExtraError, NotFoundError, RefusedError
@@ -68,23 +68,31 @@ class Database:
         if held is not None:
             yield held
             return
-        with self._beginning("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY") as cursor:
+        with self._beginning(reads=True) as cursor:
             yield cursor
 
-    def writing(self) -> AbstractContextManager["Cursor[Any]"]:
+    @contextmanager
+    def writing(self) -> Iterator["Cursor[Any]"]:
         """Change the rows, all at once when the block ends; one process at a time, while readers go on."""
-        return self._beginning(f'LOCK TABLE "{self.schema}".spaces IN SHARE ROW EXCLUSIVE MODE')
+        with self._beginning(reads=False) as cursor:
+            cursor.execute(f'LOCK TABLE "{self.schema}".spaces IN SHARE ROW EXCLUSIVE MODE')
+            yield cursor
 
     @contextmanager
-    def _beginning(self, first: str) -> Iterator["Cursor[Any]"]:
+    def _beginning(self, *, reads: bool) -> Iterator["Cursor[Any]"]:
         """A transaction, which is this thread's until it ends."""
-        with self.connection() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
-            cursor.execute(first)
-            self._transaction.cursor = cursor
-            try:
-                yield cursor
-            finally:
-                self._transaction.cursor = None
+        from psycopg import IsolationLevel
+
+        with self.connection() as connection:
+            # They are said as the transaction begins, and not in a question to the server of their own.
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ if reads else None
+            connection.read_only = reads or None
+            with connection.transaction(), connection.cursor(binary=True) as cursor:
+                self._transaction.cursor = cursor
+                try:
+                    yield cursor
+                finally:
+                    self._transaction.cursor = None
 
     @contextmanager
     def connection(self) -> Iterator["Connection[Any]"]:
