@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LIGHT = {"text": "#1c2430", "faint": "#c9d0d8"}
 DARK = {"text": "#e8ecf1", "faint": "#3b4654"}
+DARK_FOR = {light: DARK[name] for name, light in LIGHT.items()}
+"""Colours for dark ground by those for light ground."""
 COLOURS = ("#3d7dca", "#d9772b", "#2f9e6e", "#9467bd", "#c94f6d")
 """Told apart by the colour-blind, and readable on light and dark ground."""
 
@@ -58,7 +60,7 @@ def picture(pixels: NDArray[np.uint8]) -> str:
     """An image (H, W, 3) as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return _uri("png", buffer.getvalue())
 
 
 def pictured(images: ImageSet) -> bool:
@@ -84,12 +86,12 @@ def plot(draw: "Callable[[Axes], None]", alternative: str, size: tuple[float, fl
         alternative: what the plot shows, in words.
         size: in inches.
     """
-    uris = []
-    for palette in (LIGHT, DARK):
-        uris.append(_svg(draw, palette, size))
+    light = _svg(draw, size)
+    # The same lines in other colours: to draw them again would take as long as the first time.
+    dark = re.sub("|".join(LIGHT.values()), lambda found: DARK_FOR[found[0]], light)
     return Markup(
         '<picture><source media="(prefers-color-scheme: dark)" srcset="{}"><img class="plot" src="{}" alt="{}"></picture>'
-    ).format(uris[1], uris[0], alternative)
+    ).format(*(_uri("svg+xml", drawn.encode()) for drawn in (dark, light)), alternative)
 
 
 def require_plots(feature: str) -> None:
@@ -102,17 +104,18 @@ def require_plots(feature: str) -> None:
         import matplotlib  # noqa: F401
 
 
-def _svg(draw: "Callable[[Axes], None]", palette: dict[str, str], size: tuple[float, float]) -> str:
+def _svg(draw: "Callable[[Axes], None]", size: tuple[float, float]) -> str:
+    """A plot in the colours for light ground."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     style: dict[Any, Any] = {
-        "text.color": palette["text"],
-        "axes.labelcolor": palette["text"],
-        "axes.edgecolor": palette["faint"],
-        "xtick.color": palette["text"],
-        "ytick.color": palette["text"],
-        "grid.color": palette["faint"],
+        "text.color": LIGHT["text"],
+        "axes.labelcolor": LIGHT["text"],
+        "axes.edgecolor": LIGHT["faint"],
+        "xtick.color": LIGHT["text"],
+        "ytick.color": LIGHT["text"],
+        "grid.color": LIGHT["faint"],
         "axes.spines.top": False,
         "axes.spines.right": False,
         "font.size": 10,
@@ -125,6 +128,10 @@ def _svg(draw: "Callable[[Axes], None]", palette: dict[str, str], size: tuple[fl
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
         draw(axes)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+        written = io.StringIO()
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    return written.getvalue()
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode()
