@@ -120,11 +120,15 @@ def test_the_file_says_where_it_comes_from(shop: Workspace, exported: Path) -> N
 
 
 def test_a_file_that_does_something_else_is_not_written(
-    shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Workspace, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        onnx_export._UnitEmbedder, "forward", lambda self, images: self.embedder.embed(images * 0.5 + 0.3)
-    )
+    def other_weights(*given: Any) -> None:
+        model = onnx.load(exported)
+        kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+        kernel.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(kernel), kernel.name))
+        onnx.save(model, given[-1])
+
+    monkeypatch.setattr(onnx_export, "_write", other_weights)
     with pytest.raises(RefusedError, match=r"cosine of \S+ with the model itself, below 0.9999"):
         shop.export_model(tmp_path / "model.onnx", generation="v1")
     assert list(tmp_path.iterdir()) == []

@@ -93,6 +93,18 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     return made
 
 
+@pytest.fixture(scope="module")
+def backbone(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backbone of that network as the file that a runtime opens."""
+    path = tmp_path_factory.mktemp("backbone") / "backbone.onnx"
+    with Workspace(template.shop) as space:
+        network = space.generation("v1")
+        embedder = network.embedder()
+        assert isinstance(embedder, Embedder)
+        onnx_export.export_runnable_backbone(embedder, network.preprocessing, path)
+    return path
+
+
 @pytest.fixture
 def shop(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A copy of it, whose network is written in no time."""
@@ -408,8 +420,9 @@ def test_a_runtime_that_fails_later_gives_way_to_torch(
 
 
 def test_features_of_a_frozen_backbone_are_made_by_a_runtime(
-    shop: Workspace, use: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Workspace, backbone: Path, use: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(onnx_export, "export_runnable_backbone", lambda *given: shutil.copyfile(backbone, given[-1]))
     made = shop.generation("v1")
     embedder, images, views = made.embedder(), coloured_images(2, 5), AugmentedViews(2)
     assert isinstance(embedder, Embedder)
@@ -756,28 +769,22 @@ def test_the_command_line_names_it_before_anything_is_done(
 
 
 def test_generations_of_a_frozen_backbone_share_the_file_of_it(
-    tmp_path: Path, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    shop: Workspace, backbone: Path, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_library_once()
-    monkeypatch.setattr(trial, "SECONDS", 0.01)
     written: list[str] = []
 
-    def recorded(name: str, right: Callable[..., None]) -> Callable[..., None]:
-        def write(*given: Any) -> None:
-            written.append(name)
-            right(*given)
+    def write_backbone(*given: Any) -> None:
+        written.append("backbone")
+        shutil.copyfile(backbone, given[-1])
 
-        return write
-
-    for name in ("export_runnable", "export_runnable_backbone"):
-        monkeypatch.setattr(onnx_export, name, recorded(name, getattr(onnx_export, name)))
-    with Workspace.create(tmp_path / "shop", backbone="resnet8", size=16) as shop:
-        first = shop.register("resnet8", pretrained=False, size=16)
-        use("onnxruntime")
-        second = shop.learn(coloured_images(3, 4, size=16), parent=first.name, train="neck")
-        made = [embed_pixels(shop.holdings, noise(3), generation) for generation in (first, second)]
-        assert written == ["export_runnable_backbone"]
-        assert [kept.running(shop.holdings, g, FEW).how["runtime"] for g in (first, second)] == ["onnxruntime"] * 2
-        use("torch")
-        for vectors, generation in zip(made, (first, second), strict=True):
-            np.testing.assert_allclose(vectors, embed_pixels(shop.holdings, noise(3), generation), atol=2e-5)
+    monkeypatch.setattr(onnx_export, "export_runnable_backbone", write_backbone)
+    monkeypatch.setattr(onnx_export, "export_runnable", lambda *given: written.append("network"))
+    first = shop.generation("v1")
+    use("onnxruntime")
+    second = shop.learn(coloured_images(3, 4, size=16), parent="v1", train="neck")
+    made = [embed_pixels(shop.holdings, noise(3), generation) for generation in (first, second)]
+    assert written == ["backbone"]
+    assert [kept.running(shop.holdings, g, FEW).how["runtime"] for g in (first, second)] == ["onnxruntime"] * 2
+    use("torch")
+    for vectors, generation in zip(made, (first, second), strict=True):
+        np.testing.assert_allclose(vectors, embed_pixels(shop.holdings, noise(3), generation), atol=2e-5)

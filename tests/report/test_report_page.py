@@ -81,6 +81,12 @@ def page(shop: Workspace) -> Path:
     return shop.report(shop.directory.parent / "photos", path=shop.directory.parent / "out" / "report.html").path
 
 
+@pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take longer to draw than all the rest, and those of the page are looked at."""
+    monkeypatch.setattr("evergallery.report.page._svg", lambda *_: "<svg/>")
+
+
 def test_every_figure_of_the_matrix_is_on_the_page(shop: Workspace, page: Path) -> None:
     text = page.read_text()
     check = shop.check("v3", shop.directory.parent / "photos", against="all")
@@ -124,6 +130,7 @@ def test_trade_off_is_that_of_the_metrics(shop: Workspace, page: Path) -> None:
     assert found[:2] == [f"{100 * old['v3', where]['all'].recall[1]:.1f}" for where in ("v3", "v1")]
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_findings_name_the_verdict_and_are_on_the_page(shop: Workspace) -> None:
     report = shop.report(shop.directory.parent / "photos", generation="v2", path=shop.directory.parent / "v2.html")
     text = plain(report.path.read_text())
@@ -176,6 +183,7 @@ def test_nothing_is_fetched(page: Path) -> None:
     assert "http" not in re.sub(r"data:[^\"]*", "", text)
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_report_changes_nothing(shop: Workspace, tmp_path: Path) -> None:
     def state() -> dict[str, bytes]:
         folder = shop.directory
@@ -256,6 +264,7 @@ def test_empty_workspace_is_written_to_itself(tmp_path: Path) -> None:
         assert "<code>evergallery index IMAGES</code>" in text
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_embeddings_without_pictures_name_their_flips(shop: Workspace, tmp_path: Path) -> None:
     labels = np.array(HELD_OUT.classes)[HELD_OUT.labels]
     arrays: dict[str, Any] = {generation.name: shop.extract(generation, HELD_OUT) for generation in shop.generations()}
@@ -266,6 +275,7 @@ def test_embeddings_without_pictures_name_their_flips(shop: Workspace, tmp_path:
     assert "came without pictures" in section
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_unlabelled_images_are_agreed_upon_only(shop: Workspace, tmp_path: Path) -> None:
     unlabelled = ImageSet(
         HELD_OUT.pixels, HELD_OUT.rows, np.full(len(HELD_OUT), -1), (), HELD_OUT.uris, HELD_OUT.hashes
@@ -277,6 +287,7 @@ def test_unlabelled_images_are_agreed_upon_only(shop: Workspace, tmp_path: Path)
     assert '<section id="matrix"' not in text
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_one_generation_has_a_matrix_and_nothing_to_compare(tmp_path: Path, quick: Callable[..., Settings]) -> None:
     with Workspace.create(tmp_path / "shop", backbone="resnet8", size=16) as space:
         space.learn(coloured_images(classes=4), settings=quick(epochs=1))
@@ -286,6 +297,7 @@ def test_one_generation_has_a_matrix_and_nothing_to_compare(tmp_path: Path, quic
     assert '<section id="flips"' not in text
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_another_process_may_have_the_gallery(shop: Workspace, tmp_path: Path) -> None:
     _ = shop.gallery.count()
     other = Workspace(shop.directory)

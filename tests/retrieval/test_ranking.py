@@ -145,12 +145,18 @@ def test_the_nearest_of_many_queries_in_many_items_are_found_among_candidates(
     assert bool(asked) == among_candidates
 
 
-@given(st.lists(SCORES, min_size=100, max_size=400), st.integers(1, 12), st.integers(1, 200), st.data())
+@given(st.lists(SCORES, min_size=2, max_size=25), st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 200))
 def test_leading_scores_are_those_of_a_stable_sort_or_known_to_be_wrong(
-    scores: list[float], k: int, width: int, data: st.DataObject
+    scores: list[float], seed: int, k: int, width: int
 ) -> None:
-    rows = np.array([scores, scores[::-1]], np.float32)
-    least = np.array([data.draw(st.sampled_from(scores)), -np.inf], np.float32)
+    # Those that are tried are here and there among scores below and above them.
+    draw = np.random.default_rng(seed)
+    rows = draw.normal(size=(2, draw.integers(100, 400)), loc=draw.integers(-4, 2)).astype(np.float32)
+    places = draw.random(rows.shape) < draw.choice([0.02, 0.2, 1.0])
+    rows[places] = draw.choice(np.array(scores, np.float32), np.count_nonzero(places))
+    # As many as are wanted are kept, or about as many as there is room for, or one of those that are tried is the least.
+    wanted = min(int(draw.choice([k, k + 1, room(k), room(k) + 1, int(draw.integers(1, 50))])), rows.shape[1])
+    least = np.array([np.sort(rows[0])[-wanted] if draw.integers(2) else scores[0], -np.inf], np.float32)
     leading = StreamingTopK(least, k, width)
     for start in range(0, rows.shape[1], width):
         leading.add(np.ascontiguousarray(rows[:, start : start + width]), slice(0, 2), start)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ from evergallery.serving.service import ServiceSettings
 from shops import held_out, make_shop
 
 UNLIMITED = Limits(rate=0)
+# A server of uvicorn looks ten times a second whether it shall end, and then whether it has: tests end many.
+vars(uvicorn.server)["asyncio"] = SimpleNamespace(
+    **{**vars(asyncio), "sleep": lambda seconds: asyncio.sleep(seconds / 5)}
+)
 
 
 def make_served(folder: Path) -> Path:
