@@ -204,11 +204,6 @@ def shared_place(place: str) -> str:
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 """The one without windows takes a quarter less of a processor than one that hides them."""
-SWITCHES = (
-    "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
-    # A page that lives for a second is not worth compiling in the background.
-    "js-flags=--max-lazy --single-threaded",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +219,7 @@ def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
         instance = playwright.chromium.launch(
             executable_path=CHROMIUM,
-            args=[f"--{each}" for each in SWITCHES],
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
         )
         yield instance
         instance.close()
