@@ -38,8 +38,12 @@ quick: $(READY)
 	$(BIN)/ruff format --check .
 	@$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -q $(FAST) && wait $$types
 
-test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
+# Types are checked while tests wait for processes, browsers and servers that they have started.
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@nice $(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10; tests=$$?; \
+		wait $$types && exit $$tests
 
 coverage: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html

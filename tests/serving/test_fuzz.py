@@ -17,7 +17,7 @@ from evergallery import Workspace
 from evergallery.serving.app import create_app
 from evergallery.serving.service import ServiceSettings
 
-EXAMPLES = int(os.environ.get("EVERGALLERY_FUZZ_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("EVERGALLERY_FUZZ_EXAMPLES", "5"))
 """Requests to each address in each mode; derandomised, so that a larger number is the way to try others."""
 CHECKS = [
     checks.not_a_server_error,
