@@ -327,6 +327,17 @@ def test_settled_the_other_way_half_way_through_nothing_is_lost(
     assert Counter(content[2] for content in contents(store, BOTH).values()) == {OLD: 15, NEW: 25}
 
 
+@pytest.mark.parametrize(("kept", "left"), [("old", {OLD: 40}), ("new", {OLD: 15, NEW: 25})])
+def test_a_settled_refresh_leaves_no_mark(
+    store: GalleryStore, kept: Literal["old", "new"], left: dict[str, int]
+) -> None:
+    store.refresh([item(number, NEW) for number in range(25)], "r")
+    assert store.settle("r", kept) == 25
+    found = [version for batch in store.versions() for version in batch]
+    assert Counter(version.generation for version in found) == left
+    assert {(version.refresh, version.superseded) for version in found} == {(None, None)}
+
+
 # Kills
 
 
