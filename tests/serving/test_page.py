@@ -317,7 +317,7 @@ def test_a_refresh_is_planned_watched_stopped_and_settled(shop: Path, show: Open
         tab.wait_for_selector(".refresh-form + div h3:has-text('Plan for v2')")
         assert tab.locator(".curve").count() == tab.locator(".legend li").count() > 1
         tab.locator("summary", has_text="Limits").click()
-        tab.get_by_label("items a second").fill("80")
+        tab.get_by_label("items a second").fill("40")
         tab.get_by_role("button", name="Start the refresh").click()
         until(
             tab,
