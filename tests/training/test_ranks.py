@@ -166,7 +166,7 @@ def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: P
 
     def learning(shop: Path) -> tuple[Any, ...]:
         Workspace.create(shop, backbone="resnet8", size=16).close()
-        settings = ("--epochs", 5, "--batch-size", 24, "--device", "cpu")
+        settings = ("--epochs", 8, "--batch-size", 24, "--device", "cpu")
         return ("learn", images, "-w", shop, *settings, "--json")
 
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
