@@ -84,9 +84,9 @@ class Database:
         from psycopg import IsolationLevel
 
         with self.connection() as connection:
-            # They are said as the transaction begins, and not in a question to the server of their own.
-            connection.isolation_level = IsolationLevel.REPEATABLE_READ if reads else None
-            connection.read_only = reads or None
+            if reads:
+                # They are said as the transaction begins, and not in a question to the server of their own.
+                connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
             with connection.transaction(), connection.cursor(binary=True) as cursor:
                 self._transaction.cursor = cursor
                 try:
@@ -98,6 +98,8 @@ class Database:
     def connection(self) -> Iterator["Connection[Any]"]:
         """A connection outside of any transaction."""
         with explained(self.url, self.collection), self._pool.connection() as connection:
+            # Whoever had it last may have only read.
+            connection.isolation_level = connection.read_only = None
             yield connection
 
     def _prepare(self, server: str, precision: Precision | None, create: bool) -> Precision:
