@@ -1,6 +1,7 @@
 """Sets that are only tested on, each as a toy copy of its published layout: images, questions, figures worked out by hand."""
 
 import pickle
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,6 +76,38 @@ def test_lfw_has_its_folds_and_both_kinds_of_pairs(tmp_path: Path) -> None:
     assert found.figures(vectors, turned)["TAR@FAR 0"] == 0.0
     (tmp_path / "lfw/pairs.txt").write_text("2\t2\nAnn_A\t1\t2\n")
     with pytest.raises(InputError, match="has 1 pairs, not 2 times 2 of each kind"):
+        evaluation_set("lfw", tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["", "lfw_funneled", "lfw-deepfunneled/lfw-deepfunneled", "aligned-112"])
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".JPG"])
+def test_people_of_lfw_lie_in_one_of_several_folders(folder: str, ending: str, tmp_path: Path) -> None:
+    make_toy("lfw", tmp_path)
+    root = tmp_path / "lfw"
+    people = (root / "lfw-deepfunneled").rename(tmp_path / "people")
+    for path in people.glob("*/*"):
+        path.rename(path.with_suffix(ending))
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    for path in people.iterdir():
+        path.rename(root / folder / path.name)
+    # The published pairs have tabs, and copies of them what an editor makes of them.
+    (root / "pairs.txt").write_text("\n" + (root / "pairs.txt").read_text().replace("\t", "  ") + "\n \n")
+    assert len(evaluation_set("lfw", tmp_path).images(SMALL, None)) == 6
+
+
+def test_people_of_lfw_are_in_no_folder_or_in_two(tmp_path: Path) -> None:
+    make_toy("lfw", tmp_path)
+    root = tmp_path / "lfw"
+    (root / "lfw-deepfunneled").rename(root / "a")
+    shutil.copytree(root / "a", root / "b")
+    with pytest.raises(InputError, match="has LFW's images in a and in b: keep one of them"):
+        evaluation_set("lfw", tmp_path)
+    for folder in "ab":
+        shutil.rmtree(root / folder)
+    with pytest.raises(InputError, match="has no image Ann_A/Ann_A_0001.jpg"):
+        evaluation_set("lfw", tmp_path)
+    (root / "pairs.txt").write_text("\n")
+    with pytest.raises(InputError, match="pairs.txt cannot be read"):
         evaluation_set("lfw", tmp_path)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 import published_toys
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.listing import SPLITS
 from evergallery.data.published import COMMON, LAYOUTS, PLAIN, layout_of
 from evergallery.data.sources import load
 from evergallery.errors import InputError
@@ -120,13 +121,13 @@ def msmt17(root: Path) -> set[Fact]:
 
 def by_folder(root: Path) -> set[Fact]:
     rows = [("train/n01440764/a.jpg", "n01440764", "train", None), ("train/n01443537/b.jpg", "n01443537", "train", None),
-            ("val/n01440764/c.jpg", "n01440764", "val", None)]  # fmt: skip
-    paint(root, *(row[0] for row in rows))
+            ("val/n01440764/c.jpg", "n01440764", "test", None)]  # fmt: skip
+    paint(root, *(row[0] for row in rows), "test/of_unknown_class.jpg")
     return set(rows)
 
 
 def omniglot(root: Path) -> set[Fact]:
-    rows = [("images_background/Greek/character01/0394_01.png", "Greek/character01", "background", None),
+    rows = [("images_background/Greek/character01/0394_01.png", "Greek/character01", "train", None),
             ("images_evaluation/Tengwar/character02/1_01.png", "Tengwar/character02", "evaluation", None)]  # fmt: skip
     paint(root, *(row[0] for row in rows))
     return set(rows)
@@ -178,6 +179,7 @@ def test_a_toy_copy_is_read_as_published(name: str, tmp_path: Path) -> None:
     root = tmp_path / candidates[0]
     root.mkdir(parents=True)
     expected = TOYS[name](root)
+    assert {"train"} <= {split for _, _, split, _ in expected} <= {*SPLITS.values(), "evaluation"}, "known to learn"
     assert facts(load(name, SMALL, data_dir=tmp_path), root) == expected
     assert facts(load(name, SMALL, data_dir=root), root) == expected
     if name in ("imagenet", "places365", "ms-celeb"):
@@ -190,6 +192,9 @@ def test_a_toy_copy_is_read_as_published(name: str, tmp_path: Path) -> None:
     for path in (root / lost, root / "Eval" / lost):
         if path.exists():
             path.rename(tmp_path / "lost")
+    if name == "ms-celeb":
+        assert load(name, SMALL, data_dir=tmp_path).classes == ("m.01", "m.02"), "folders, where there is no list"
+        root.rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=f"The set '{name}' is not complete: .* should hold .*, and lacks .*{lost}"):
         load(name, SMALL, data_dir=tmp_path)
 
@@ -327,11 +332,14 @@ def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
     assert load(tmp_path, SMALL).classes == ("bus", "train")
 
 
-def test_in_shop_at_its_full_size_and_lists_without_their_first_lines(tmp_path: Path) -> None:
-    expected = inshop(tmp_path)
+def test_in_shop_in_its_own_folder_at_its_full_size_and_lists_without_their_first_lines(tmp_path: Path) -> None:
+    expected = inshop(tmp_path / "In-shop Clothes Retrieval Benchmark")
+    assert len(load("inshop", SMALL, data_dir=tmp_path)) == len(expected)
+    tmp_path = tmp_path / "In-shop Clothes Retrieval Benchmark"
+    (tmp_path / "Eval").rename(tmp_path / "Anno")
     (tmp_path / "Img").mkdir()
     (tmp_path / "img").rename(tmp_path / "Img" / "img_highres")
-    table = tmp_path / "Eval" / "list_eval_partition.txt"
+    table = tmp_path / "Anno" / "list_eval_partition.txt"
     table.write_text("\n".join(table.read_text().splitlines()[2:]))
     moved = {(path.replace("img/", "Img/img_highres/", 1), *rest) for path, *rest in expected}
     assert facts(load("inshop", SMALL, data_dir=tmp_path), tmp_path) == moved
@@ -382,6 +390,7 @@ class TestImageNetAsItUnpacks:
     @pytest.fixture
     def root(self, tmp_path: Path) -> Path:
         root = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
+        paint(root, "test/ILSVRC2012_test_00000001.JPEG")
         paint(root, "train/n01440764/n01440764_1.JPEG", "train/n01443537/n01443537_7.JPEG")
         paint(root, *(f"val/ILSVRC2012_val_{number:08d}.JPEG" for number in (1, 2, 3)))
         return root
@@ -390,7 +399,7 @@ class TestImageNetAsItUnpacks:
         learned = {(f"train/{name}/{name}_{number}.JPEG", name, "train", None) for name, number in TRAINED}
         classes = ("n01443537", "n01440764", "n01443537")
         return learned | {
-            (f"val/ILSVRC2012_val_{number:08d}.JPEG", name, "val", None) for number, name in enumerate(classes, 1)
+            (f"val/ILSVRC2012_val_{number:08d}.JPEG", name, "test", None) for number, name in enumerate(classes, 1)
         }
 
     def test_as_kaggle_has_it(self, root: Path, tmp_path: Path) -> None:
@@ -419,6 +428,57 @@ class TestImageNetAsItUnpacks:
     def test_without_either_it_is_said_what_is_missing(self, root: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="put LOC_val_solution.csv or ILSVRC2012_devkit_t12/ beside it"):
             load("imagenet", SMALL, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(("learned", "tested"), [("data_256_standard", "val_256"), ("data_large", "val_large")])
+def test_places_by_the_lists_that_torchvision_reads(learned: str, tested: str, tmp_path: Path) -> None:
+    """Classes are called as in the other layout, so that their order and halves are the same."""
+    outdoor, airfield = "/a/apartment_building/outdoor", "/a/airfield"
+    paint(tmp_path / learned, f"{outdoor[1:]}/00000001.jpg", f"{airfield[1:]}/00000001.jpg")
+    paint(tmp_path / tested, "Places365_val_00000001.jpg")
+    (tmp_path / "places365_train_standard.txt").write_text(f"{airfield}/00000001.jpg 0\n{outdoor}/00000001.jpg 9\n")
+    (tmp_path / "categories_places365.txt").write_text(f"{airfield} 0\n{outdoor} 9\n")
+    table = tmp_path / "places365_val.txt"
+    table.write_text("Places365_val_00000001.jpg 9\n")
+    assert facts(load("places365", SMALL, data_dir=tmp_path), tmp_path) == {
+        (f"{learned}{airfield}/00000001.jpg", "airfield", "train", None),
+        (f"{learned}{outdoor}/00000001.jpg", "apartment_building-outdoor", "train", None),
+        (f"{tested}/Places365_val_00000001.jpg", "apartment_building-outdoor", "test", None),
+    }
+    table.write_text("Places365_val_00000001.jpg 7\n")
+    with pytest.raises(InputError, match=r"places365_val.txt cannot be read \('7'\)"):
+        load("places365", SMALL, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "above"),
+    [
+        ("list.txt", "{path} {label}", ""),
+        ("train.lst", "7\t{label}.000000\t{path}", ""),
+        ("train.lst", "1\t{path}\t{label}\t0\t0\t112\t112", ""),
+        (None, "", ""),
+        (None, "", "imgs/"),
+    ],
+)
+def test_faces_by_a_list_or_a_folder_for_each_person(file: str | None, row: str, above: str, tmp_path: Path) -> None:
+    root = tmp_path / "ms-celeb"
+    expected = {(f"{above}{label}/face {n}.jpg", label, "train", None) for label in ("4", "11") for n in (1, 2)}
+    paint(root, *(path for path, *_ in expected))
+    if file is not None:
+        (root / file).write_text("\n".join(row.format(path=path, label=label) for path, label, *_ in expected))
+    (root / "train.rec").touch()
+    assert facts(load("ms-celeb", SMALL, data_dir=tmp_path), root) == expected
+
+
+def test_faces_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "ms-celeb"
+    root.mkdir()
+    (root / "train.rec").touch()
+    with pytest.raises(InputError, match=r"train.rec holds MXNet's records, which are not read: unpack them"):
+        load("ms-celeb", SMALL, data_dir=tmp_path)
+    (root / "train.lst").write_text("0 1.0 a.jpg\n")
+    with pytest.raises(InputError, match=r"train.lst has the line '0 1.0 a.jpg', which is no INDEX, LABEL and PATH"):
+        load("ms-celeb", SMALL, data_dir=tmp_path)
 
 
 TRAINED = (("n01440764", 1), ("n01443537", 7))

@@ -13,7 +13,8 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.listing import Listing
 from evergallery.data.pickles import unpickled
-from evergallery.data.published import LAYOUTS, complete_root
+from evergallery.data.published import LAYOUTS
+from evergallery.data.published_files import complete_root
 from evergallery.errors import InputError, MissingExtraError
 
 

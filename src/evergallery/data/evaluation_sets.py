@@ -22,8 +22,7 @@ from evergallery.data.images.parts import Box, Face, MirroredFace
 from evergallery.data.listing import Entry
 from evergallery.data.pickles import unpickled
 from evergallery.data.places import join
-from evergallery.data.published import complete_root
-from evergallery.data.published_files import damaged, fields, lines
+from evergallery.data.published_files import complete_root, damaged, fields, lines
 from evergallery.data.sources import read_entries
 from evergallery.data.tables import read_table
 from evergallery.errors import InputError, unknown
@@ -38,6 +37,8 @@ PAIR = ("first", "second", "same", "fold")
 FALSE_ACCEPT = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FALSE_POSITIVE = (1e-1, 1e-2)
 IJB_C_TABLES = ("meta/ijbc_face_tid_mid.txt", "meta/ijbc_template_pair_label.txt", "meta/ijbc_name_5pts_score.txt")
+LFW_FOLDERS = ("lfw-deepfunneled", "lfw_funneled", "lfw")
+LFW_ENDINGS = (".jpg", ".png", ".jpeg", ".JPG", ".PNG")
 LOOKED_AT = 100
 """Nearest images that count on Google Landmarks v2."""
 AT_ONCE = 4096
@@ -217,14 +218,12 @@ class GoogleLandmarkSet(EvaluationSet):
 def lfw(data_dir: Path | None) -> PairSet:
     """LFW's 6 000 pairs in ten folds: ``pairs.txt`` beside folders of people, or beside a folder of them (Huang et al. 2007).
 
-    The images are taken as they lie there: align them as those that a network has learned from.
+    The images are taken as they lie there, JPEG or PNG: align them as those that a network has learned from.
     """
     root = complete_root("lfw", data_dir, ("lfw", "lfw-py", "LFW"), ("pairs.txt",))
-    folders = ("lfw-deepfunneled", "lfw_funneled", "lfw")
-    folder = next((root / name for name in folders if (root / name).is_dir()), root)
     table = root / "pairs.txt"
-    numbers, *rows = [line.split() for line in lines(table) if line.strip()]
     try:
+        numbers, *rows = [line.split() for line in lines(table) if line.strip()]
         folds, each = (1, int(numbers[0])) if len(numbers) == 1 else map(int, numbers)
         pairs = [
             ((row[0], int(row[1])), (row[-2], int(row[-1])), row)
@@ -237,8 +236,10 @@ def lfw(data_dir: Path | None) -> PairSet:
     if len(pairs) != 2 * folds * each or each < 1:
         raise InputError(f"{table} has {len(pairs)} pairs, not {folds} times {each} of each kind: download it again.")
 
+    folder, ending = _faces_of(root, pairs[0][0])
+
     def file(name: str, number: int) -> str:
-        return str(folder / name / f"{name}_{number:04d}.jpg")
+        return str(folder / name / f"{name}_{number:04d}{ending}")
 
     return _pair_set(
         "lfw",
@@ -247,6 +248,35 @@ def lfw(data_dir: Path | None) -> PairSet:
             for index, (first, second, row) in enumerate(pairs)
         ],
     )
+
+
+def _faces_of(root: Path, first: tuple[str, int]) -> tuple[Path, str]:
+    """The folder of LFW's people, with the ending of its images: where the first of them is.
+
+    Of several such folders one with a published name is taken, which may lie in one of that name.
+
+    Raises:
+        InputError: there is none, or several of other names.
+    """
+    name, number = first
+    usual = [root / folder for folder in LFW_FOLDERS]
+    nested, others = [path / path.name for path in usual], sorted(path for path in root.iterdir() if path.is_dir())
+    found = [
+        (folder, ending)
+        for folder in dict.fromkeys((*usual, *nested, root, *others))
+        for ending in LFW_ENDINGS
+        if (folder / name / f"{name}_{number:04d}{ending}").is_file()
+    ]
+    if not found:
+        raise InputError(
+            f"{root} has no image {name}/{name}_{number:04d}.jpg, in no folder of it either: unpack LFW's images beside "
+            f"pairs.txt."
+        )
+    if len(found) > 1 and found[0][0] not in (*usual, *nested, root):
+        raise InputError(
+            f"{root} has LFW's images in {found[0][0].name} and in {found[1][0].name}: keep one of them beside pairs.txt."
+        )
+    return found[0]
 
 
 def ijb_c(data_dir: Path | None) -> TemplateSet:

@@ -87,13 +87,18 @@ def twice(entry: Entry) -> InputError:
     return InputError(f"The table has the item_id {entry.item_id!r} twice: an id names one item.")
 
 
-def list_folder(folder: str, require_labels: bool) -> Listing:
+def list_folder(folder: str, require_labels: bool, split: str | None = None) -> Listing:
     """A folder per class, below folders per split where there are such; or loose images without labels.
+
+    Args:
+        folder: its address.
+        require_labels: whether every image must have one.
+        split: that all of the folder is, where its folders are classes whatever they are called.
 
     Raises:
         InputError: while it is gone through, in a sentence that says what to change.
     """
-    return Listing(_folder(folder, require_labels, None), by_path=True)
+    return Listing(_folder(folder, require_labels, split), by_path=True)
 
 
 def list_table(path: str, require_labels: bool, metadata: Sequence[str] = ()) -> Listing:

@@ -1,19 +1,29 @@
 """Image sets in the layouts in which they are published, each with the split that its papers use."""
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from evergallery.data.columns import csv_records
 from evergallery.data.images.parts import Box
-from evergallery.data.listing import Entry, Listing, list_folder
-from evergallery.data.published_files import damaged, fields, files_in, lines, read_matlab
+from evergallery.data.listing import Entry, Listing
+from evergallery.data.published_files import (
+    FOLDERS_OF,
+    LIST_INSHOP,
+    complete_root,
+    damaged,
+    fields,
+    files_in,
+    folders_of,
+    has,
+    holds,
+    lines,
+    read_matlab,
+)
+from evergallery.data.published_large import IMAGENET, MS_CELEB, PLACES365, imagenet, ms_celeb, places365
 from evergallery.errors import InputError
 
 MARKET, DUKE, VERI = (
@@ -47,7 +57,7 @@ def cars196(data_dir: Path | None) -> Listing:
     Or as ``cars_train`` and ``cars_test`` with their development kit, which torchvision reads.
     """
     for root in () if data_dir is None else (data_dir / "stanford_cars", data_dir / "cars196", data_dir):
-        if all(_has(root, entry) for entry in CARS_IN_PARTS):
+        if holds(root, CARS_IN_PARTS):
             return _cars_in_parts(root)
     root = root_of("cars196", data_dir)
     content = read_matlab(root / "cars_annos.mat", "cars196")
@@ -104,7 +114,7 @@ def inshop(data_dir: Path | None) -> Listing:
     Images are taken whole, as papers on metric learning take them; the boxes of ``list_bbox_inshop.txt`` are not read.
     """
     root = root_of("inshop", data_dir)
-    table = next(path for path in (root / LIST_INSHOP, root / "Eval" / LIST_INSHOP) if path.is_file())
+    table = next(place for folder in FOLDERS_OF[LIST_INSHOP] if (place := root / folder / LIST_INSHOP).is_file())
     # The archives unpack to img or img_highres, in Img or beside it; a number of images and a line of headings come first.
     folders = (root / above / name for name in ("img", "img_highres") for above in ("Img", ""))
     folder = next((folder for folder in folders if folder.is_dir()), root / "img")
@@ -190,65 +200,15 @@ def msmt17(data_dir: Path | None) -> Listing:
     return Listing(entries)
 
 
-def imagenet(data_dir: Path | None) -> Listing:
-    """ImageNet-1k as folders ``train/CLASS`` and ``val/CLASS`` (Russakovsky et al. 2015).
-
-    Where ``val`` holds its 50 000 images side by side, as the archive unpacks, their classes are those of Kaggle's
-    ``LOC_val_solution.csv`` or of the development kit ``ILSVRC2012_devkit_t12``, beside these folders or above them.
-    """
-    root = root_of("imagenet", data_dir).absolute()
-    flat = [] if _folders(root / "val") else files_in(root / "val")
-    if not flat:
-        return list_folder(str(root), True)
-    classes = _validation_classes(root)
-    try:
-        tested = [_entry(path, classes[path.stem], "val") for path in flat]
-    except KeyError as error:
-        raise InputError(
-            f"Nothing says the class of {error.args[0]} in {root / 'val'}: unpack the set again."
-        ) from None
-    learned = list_folder(str(root / "train"), True).entries
-    return Listing([*(replace(one, split="train") if isinstance(one, Entry) else one for one in learned), *tested])
-
-
-def _validation_classes(root: Path) -> dict[str, str]:
-    """The class of each image of ImageNet's validation part, by its name without its ending.
-
-    Raises:
-        InputError: neither table is there, or one cannot be read.
-    """
-    for place in (root, *root.parents[:4]):
-        table = place / KAGGLE_CLASSES
-        if table.is_file():
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                rows = [row for _, row in csv_records(str(table), file)][1:]
-            return {row[0]: row[1].split()[0] for row in rows if len(row) == 2 and row[1].split()}
-        kit = place / "ILSVRC2012_devkit_t12" / "data"
-        if (kit / "meta.mat").is_file():
-            synsets = np.atleast_1d(read_matlab(kit / "meta.mat", "imagenet")["synsets"])
-            name = dict(zip(map(int, synsets["ILSVRC2012_ID"]), map(str, synsets["WNID"]), strict=True))
-            numbers = lines(kit / "ILSVRC2012_validation_ground_truth.txt")
-            try:
-                return {f"ILSVRC2012_val_{image:08d}": name[int(one)] for image, one in enumerate(numbers, 1)}
-            except (ValueError, KeyError) as error:
-                raise damaged(kit / "ILSVRC2012_validation_ground_truth.txt", error) from error
-    raise InputError(
-        f"{root / 'val'} holds images and no folder for each class: put {KAGGLE_CLASSES} or ILSVRC2012_devkit_t12/ beside it, or "
-        f"move each image into the folder of its class."
-    )
-
-
-def places365(data_dir: Path | None) -> Listing:
-    """Places365-Standard as folders ``train/CLASS`` and ``val/CLASS``, its layout for PyTorch (Zhou et al. 2018)."""
-    return list_folder(str(root_of("places365", data_dir).absolute()), True)
-
-
 def omniglot(data_dir: Path | None) -> Listing:
-    """Omniglot: characters ``ALPHABET/CHARACTER`` of the splits background and evaluation (Lake et al. 2015)."""
+    """Omniglot: characters ``ALPHABET/CHARACTER``, its background to learn from as ``train``, and ``evaluation``.
+
+    Lake et al. 2015.
+    """
     root = root_of("omniglot", data_dir)
     entries = []
-    for split in ("background", "evaluation"):
-        for path in files_in(root / f"images_{split}", "*/*/*"):
+    for part, split in (("background", "train"), ("evaluation", "evaluation")):
+        for path in files_in(root / f"images_{part}", "*/*/*"):
             entries.append(_entry(path, f"{path.parents[1].name}/{path.parent.name}", split))
     return Listing(entries)
 
@@ -290,14 +250,6 @@ def gldv2(data_dir: Path | None) -> Listing:
     return Listing(entries())
 
 
-def ms_celeb(data_dir: Path | None) -> Listing:
-    """Faces of MS-Celeb-1M, or of a part of it, as ``list.txt`` of lines ``PATH LABEL`` beside the images (Guo et al. 2016)."""
-    root = root_of("ms-celeb", data_dir)
-    return Listing([_entry(root / path, label, "train") for path, label in fields(root / "list.txt", 2)])
-
-
-LIST_INSHOP = "list_eval_partition.txt"
-KAGGLE_CLASSES = "LOC_val_solution.csv"
 CARS_IN_PARTS = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_train", "cars_test")
 LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tuple[str, ...]]] = {
     "cub200": (
@@ -307,7 +259,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tupl
     "cars196": (cars196, ("cars196",), ("cars_annos.mat", "car_ims")),
     "dogs": (dogs, ("StanfordDogs", "stanford-dogs"), ("train_list.mat", "test_list.mat", "Images")),
     "sop": (sop, ("Stanford_Online_Products",), ("Ebay_train.txt", "Ebay_test.txt")),
-    "inshop": (inshop, ("In-shop", "Inshop", "In_shop"), (LIST_INSHOP,)),
+    "inshop": (inshop, ("In-shop", "Inshop", "In_shop", "In-shop Clothes Retrieval Benchmark"), (LIST_INSHOP,)),
     "deepfashion2": (deepfashion2, ("DeepFashion2", "deepfashion2"), ("train/annos", "validation/annos")),
     "dukemtmc": (dukemtmc, ("DukeMTMC-reID",), ("bounding_box_train", "query", "bounding_box_test")),
     "market1501": (
@@ -318,14 +270,14 @@ LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tupl
         msmt17, ("MSMT17_V1", "MSMT17_V2", "MSMT17"),
         ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt"),
     ),
-    "imagenet": (imagenet, ("imagenet", "ILSVRC/Data/CLS-LOC"), ("train", "val")),
-    "places365": (places365, ("places365_standard", "places365"), ("train", "val")),
+    "imagenet": (imagenet, *IMAGENET),
+    "places365": (places365, *PLACES365),
     "omniglot": (omniglot, ("omniglot", "omniglot-py"), ("images_background", "images_evaluation")),
     "grocery": (
         grocery, ("GroceryStoreDataset/dataset", "dataset"), ("train.txt", "val.txt", "test.txt", "train", "test")
     ),
     "gldv2": (gldv2, ("gldv2", "google-landmarks-v2"), ("train_clean.csv", "train")),
-    "ms-celeb": (ms_celeb, ("ms-celeb",), ("list.txt",)),
+    "ms-celeb": (ms_celeb, *MS_CELEB),
 }  # fmt: skip
 """Published layouts by the name of the set: its reader, the folders of the data directory to look in, and what one must hold."""
 COMMON = frozenset(
@@ -334,8 +286,6 @@ COMMON = frozenset(
 """The names that folders of anything hold."""
 ENOUGH = 4
 """The number of these that no folder of anything holds together."""
-ENTRIES, LOOKED_INTO = 1000, 50
-"""The number of entries of a folder, and of folders among them, that are looked at for a known set."""
 PLAIN = frozenset({"imagenet", "places365", "ms-celeb"})
 """Layouts that many sets share, so that a folder in one is not known by it."""
 
@@ -343,7 +293,7 @@ PLAIN = frozenset({"imagenet", "places365", "ms-celeb"})
 def layout_of(folder: Path) -> str | None:
     """The name of the set whose published layout a folder has; ``None`` where it is no set that is known."""
     for name, (_, _, needed) in LAYOUTS.items():
-        if name not in PLAIN and all(_has(folder, entry) for entry in needed):
+        if name not in PLAIN and holds(folder, needed):
             if name == "dukemtmc" and not any((folder / "query").glob("????_c*_f*.jpg")):
                 continue  # Market-1501's folders have the same names.
             return name
@@ -356,12 +306,12 @@ def require_no_known_set(folder: Path) -> None:
     Raises:
         InputError: it does.
     """
-    for below in _folders(folder):
+    for below in folders_of(folder):
         if (name := layout_of(below)) is not None:
             raise InputError(f"{folder} holds the set {name!r}, in {below}: name that folder.")
     alike: dict[tuple[str, ...], list[str]] = {}
     for name, (_, _, needed) in LAYOUTS.items():
-        there = [entry for entry in needed if _has(folder, entry)]
+        there = [entry for entry in needed if has(folder, entry)]
         if name not in PLAIN and (set(there) - COMMON or len(there) >= ENOUGH):
             alike.setdefault(tuple(entry for entry in needed if entry not in there), []).append(repr(name))
     if alike:
@@ -380,51 +330,6 @@ def root_of(name: str, data_dir: Path | None) -> Path:
     """
     _, candidates, needed = LAYOUTS[name]
     return complete_root(name, data_dir, candidates, needed)
-
-
-def complete_root(name: str, data_dir: Path | None, candidates: Sequence[str], needed: Sequence[str]) -> Path:
-    """The folder that holds everything ``needed``: a candidate below ``data_dir``, or ``data_dir`` itself.
-
-    Raises:
-        InputError: there is none.
-    """
-    if data_dir is None:
-        raise InputError(
-            f"The set {name!r} is read from disk: say with --data-dir (data_dir in Python) which folder holds "
-            f"{candidates[0]}/ with {', '.join(needed)}."
-        )
-    roots = [*(data_dir / candidate for candidate in candidates), data_dir]
-    for root in roots:
-        if all(_has(root, entry) for entry in needed):
-            return root
-    root = next((root for root in roots[:-1] if root.is_dir()), roots[0])
-    missing = [entry for entry in needed if not _has(root, entry)]
-    text = f"The set {name!r} is not complete: {root} should hold {', '.join(needed)}, and lacks {', '.join(missing)}"
-    near = next((folder for folder in _near(data_dir) if all(_has(folder, entry) for entry in needed)), None)
-    raise InputError(f"{text}." if near is None else f"{text}; {near} holds all of it: name that with --data-dir.")
-
-
-def _near(folder: Path) -> Iterator[Path]:
-    """The folders around one: those that it lies in, and those below it to a depth of two."""
-    yield from list(folder.absolute().parents)[:2]
-    below = [folder]
-    for _ in range(2):
-        below = [path for parent in below for path in _folders(parent)]
-        yield from below
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Some of the folders in one; none where nobody may look."""
-    try:
-        with os.scandir(folder) as entries:
-            return [Path(entry.path) for entry in islice(entries, ENTRIES) if entry.is_dir()][:LOOKED_INTO]
-    except OSError:
-        return []
-
-
-def _has(root: Path, entry: str) -> bool:
-    # Some copies of In-shop keep the list in a folder of its own.
-    return (root / entry).exists() or (entry == LIST_INSHOP and (root / "Eval" / entry).exists())
 
 
 def _reid(name: str, data_dir: Path | None, form: re.Pattern[str], example: str) -> Listing:

@@ -1,10 +1,69 @@
-"""The files that published sets consist of: folders of pictures, lists and tables of text, MATLAB files."""
+"""The files that published sets consist of: where they lie, folders of pictures, lists and tables of text, MATLAB files."""
 
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from evergallery.data.images.kinds import SUFFIXES
 from evergallery.errors import InputError, MissingExtraError
+
+LIST_INSHOP = "list_eval_partition.txt"
+FOLDERS_OF = {LIST_INSHOP: ("", "Eval", "Anno")}
+"""The folders in which copies of a set keep one of its files."""
+ENTRIES, LOOKED_INTO = 1000, 50
+"""The number of entries of a folder, and of folders among them, that are looked at for a known set."""
+
+
+def complete_root(name: str, data_dir: Path | None, candidates: Sequence[str], needed: Sequence[str]) -> Path:
+    """The folder that holds everything ``needed``: a candidate below ``data_dir``, or ``data_dir`` itself.
+
+    Raises:
+        InputError: there is none.
+    """
+    if data_dir is None:
+        raise InputError(
+            f"The set {name!r} is read from disk: say with --data-dir (data_dir in Python) which folder holds "
+            f"{candidates[0]}/ with {', '.join(needed)}."
+        )
+    roots = [*(data_dir / candidate for candidate in candidates), data_dir]
+    for root in roots:
+        if holds(root, needed):
+            return root
+    root = next((root for root in roots[:-1] if root.is_dir()), roots[0])
+    missing = [entry for entry in needed if not has(root, entry)]
+    text = f"The set {name!r} is not complete: {root} should hold {', '.join(needed)}, and lacks {', '.join(missing)}"
+    near = next((folder for folder in _near(data_dir) if holds(folder, needed)), None)
+    raise InputError(f"{text}." if near is None else f"{text}; {near} holds all of it: name that with --data-dir.")
+
+
+def holds(root: Path, needed: Sequence[str]) -> bool:
+    """Return whether a folder holds everything ``needed``."""
+    return all(has(root, entry) for entry in needed)
+
+
+def has(root: Path, entry: str) -> bool:
+    """Return whether a folder has a file or folder of a set, where copies of the set have it."""
+    return any((root / folder / entry).exists() for folder in FOLDERS_OF.get(entry, ("",)))
+
+
+def _near(folder: Path) -> Iterator[Path]:
+    """The folders around one: those that it lies in, and those below it to a depth of two."""
+    yield from list(folder.absolute().parents)[:2]
+    below = [folder]
+    for _ in range(2):
+        below = [path for parent in below for path in folders_of(parent)]
+        yield from below
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """Some of the folders in one; none where nobody may look."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in islice(entries, ENTRIES) if entry.is_dir()][:LOOKED_INTO]
+    except OSError:
+        return []
 
 
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:
