@@ -314,6 +314,7 @@ class TestChanges:
                 ProtocolChanges(backbone="vit_tiny_patch16_224"),
                 "vit_tiny_patch16_224 cannot take images of .* another --size",
             ),
+            (ProtocolChanges(size=(32, 1)), "A random shift by 1 pixels leaves nothing .* 1 on their shorter side"),
             (ProtocolChanges(update_backbone="vit_tiny_patch16_224"), "vit_tiny_patch16_224 cannot take images of"),
             (
                 ProtocolChanges(pretrained=False, weights=Path("a.pt")),
@@ -773,16 +774,13 @@ class TestSplits:
         page = write_report(directory).read_text()
         assert "lfw accuracy self" in page
         assert "--evaluate lfw,ijb-c,ijb-c-weighted,roxford5k,rparis6k,gldv2-retrieval" in page
-        (tmp_path / "lfw/pairs.txt").unlink()
-        with pytest.raises(InputError, match=r"lacks pairs\.txt"):
-            run_benchmark(
-                Experiment("tiny", data=tiny, data_dir=tmp_path, changes=ProtocolChanges(evaluate=("lfw",))),
-                ["l2"],
-                seeds=[0],
-                out=tmp_path / "other",
-                watcher=Watcher(),
-            )
-        assert not (tmp_path / "other").exists(), "nothing was trained"
+        experiment = Experiment("tiny", data=tiny, data_dir=tmp_path, changes=ProtocolChanges(evaluate=("lfw",)))
+        pairs, image = tmp_path / "lfw/pairs.txt", tmp_path / "lfw/lfw-deepfunneled/Bob_B/Bob_B_0003.jpg"
+        for path, message in ((image, "1 of 6 images of lfw cannot be read"), (pairs, r"lacks pairs\.txt")):
+            path.unlink()
+            with pytest.raises(InputError, match=message):
+                run_benchmark(experiment, ["l2"], seeds=[0], out=tmp_path / "other", watcher=Watcher())
+        assert not any((tmp_path / "other").rglob("generations")), "nothing was trained"
 
     def test_cameras_and_gallery_are_those_of_the_set(self, shop: Path) -> None:
         images = load(shop, Preprocessing(size=16))

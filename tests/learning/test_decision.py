@@ -226,6 +226,15 @@ def test_a_backbone_that_cannot_take_the_images_is_refused_before_they_are_read(
     assert not (tmp_path / "shop").exists()
 
 
+def test_a_shift_that_leaves_nothing_of_an_image_is_refused(scratch: Workspace, pretrained: Workspace) -> None:
+    for settings in ({"padding": 16}, {"padding": 8, "start_size": 8}):
+        with pytest.raises(InputError, match=r"A random shift by \d+ pixels leaves nothing of images"):
+            decided(scratch, settings=settings)
+    decided(scratch, settings={"padding": 15})
+    decided(scratch, settings={"padding": 16, "crop": 0.5})
+    decided(pretrained, settings={"padding": 500})  # A frozen backbone sees images as they are.
+
+
 class TestIdentity:
     def test_settings_that_came_later_do_not_change_a_run_that_waits(self) -> None:
         before = {

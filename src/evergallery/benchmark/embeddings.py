@@ -13,8 +13,9 @@ from evergallery.adapters import ADAPTERS
 from evergallery.benchmark.job import BenchmarkJob, TaskImages
 from evergallery.benchmark.measures import LineageEmbeddings, Vectors, evaluated
 from evergallery.benchmark.parts import TRAIN
-from evergallery.data.evaluation_sets import evaluation_set
+from evergallery.data.evaluation_sets import EvaluationSet, evaluation_set
 from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
 from evergallery.devices.choosing import device_for
 from evergallery.evaluation import KS
 from evergallery.files import new_file
@@ -50,6 +51,24 @@ def lineage_embeddings(
     return LineageEmbeddings(test.images, tasks, embeddings, adapted, ks)
 
 
+def read_evaluated(job: BenchmarkJob, watcher: Watcher) -> None:
+    """Decode the images of all evaluation sets, which are kept for ``evaluations_of``, before anything is trained.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    definition = job.definition
+    preprocessing = definition.preprocessing(definition.budgets[job.experiment.budget])
+    for name in definition.evaluate:
+        _evaluated_images(job, evaluation_set(name, job.experiment.data_dir), preprocessing, watcher)
+
+
+def _evaluated_images(
+    job: BenchmarkJob, chosen: EvaluationSet, preprocessing: Preprocessing, watcher: Watcher
+) -> ImageSet:
+    return chosen.images(preprocessing, job.directory / "work" / "cache", watcher)
+
+
 def evaluations_of(
     job: BenchmarkJob, generations: Sequence[Generation], data: TaskImages, watcher: Watcher
 ) -> dict[str, dict[str, dict[str, float]]]:
@@ -58,7 +77,7 @@ def evaluations_of(
     found = {}
     for name in job.definition.evaluate:
         chosen = evaluation_set(name, job.experiment.data_dir)
-        shown = chosen.images(first.preprocessing, job.directory / "work" / "cache", watcher)
+        shown = _evaluated_images(job, chosen, first.preprocessing, watcher)
         part = f"{chosen.name}-{hashlib.sha256(''.join(shown.hashes).encode()).hexdigest()[:16]}"
         if chosen.by_length:
             lengths = _NamedImages(shown, f"{part}-raw", unit=False)

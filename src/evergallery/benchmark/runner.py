@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from evergallery.benchmark.contenders import contenders_of
-from evergallery.benchmark.embeddings import evaluations_of, lineage_embeddings, virtual_features_of
+from evergallery.benchmark.embeddings import evaluations_of, lineage_embeddings, read_evaluated, virtual_features_of
 from evergallery.benchmark.job import BenchmarkJob, Experiment, option_text
 from evergallery.benchmark.lineage import first_directory, first_generation, lineage, network_of
 from evergallery.benchmark.measures import measures_of
@@ -61,7 +61,8 @@ def run_benchmark(
         watcher.said(f"{len(jobs) - len(waiting)} of {len(jobs)} runs were finished before")
     if not waiting:
         return directory
-    # Images that cannot be used are refused before anything is written; they are kept in memory for the first run.
+    # Images that cannot be used are refused before anything is learned; those of the set are kept in memory for the first run.
+    read_evaluated(waiting[0], watcher)
     images = waiting[0].parts(watcher).images
     for job in waiting:
         network_of(job, job.tasks(images))  # What cannot be built is known before anything is learned.
@@ -96,7 +97,11 @@ def _jobs(
     jobs = [BenchmarkJob(experiment, contender, seed, directory) for seed in seeds for contender in contenders]
     if not jobs:
         raise InputError("Nothing is to be run: name a method and a seed at least, or leave both out.")
-    _check_networks(definition, definition.preprocessing(definition.budgets[budget]).size, watcher)
+    plan = definition.budgets[budget]
+    size = definition.preprocessing(plan).size
+    for settings in (plan.first, plan.update):
+        settings.require_shift_within(size)
+    _check_networks(definition, size, watcher)
     _check_images(jobs[0])
     for name in definition.evaluate:
         evaluation_set(name, experiment.data_dir)  # What is not there is known before anything is trained.

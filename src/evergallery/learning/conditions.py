@@ -60,6 +60,16 @@ def check_settings(run: Run, given: Collection[str]) -> None:
         )
 
 
+def check_shift(run: Run) -> None:
+    """Refuse a random shift of the images that leaves nothing of them.
+
+    Raises:
+        InputError: one sentence.
+    """
+    if not run.frozen:
+        run.settings.require_shift_within(run.preprocessing.size)
+
+
 def check_second_network(run: Run) -> None:
     """Refuse weights for a second network that the method does not train, or begins otherwise.
 

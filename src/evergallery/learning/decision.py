@@ -18,6 +18,7 @@ from evergallery.learning.conditions import (
     check_published,
     check_second_network,
     check_settings,
+    check_shift,
     check_space,
 )
 from evergallery.learning.request import NetworkChanges, Request
@@ -95,6 +96,7 @@ def decide(request: Request, start: StartingPoint, number: int, directory: Path)
     check_old_images(run, given=request.old_images)
     check_batches(run)
     check_settings(run, () if isinstance(request.settings, Settings) else tuple(request.settings or ()))
+    check_shift(run)
     check_second_network(run)
     check_published(run)
     check_parent(run)

@@ -282,6 +282,19 @@ class Settings(BaseModel):
         wanted = self.start_size + share * (height - self.start_size)
         return size_of([min(side, max(4, round(wanted * side / height / 4) * 4)) for side in (height, width)])
 
+    def require_shift_within(self, full_size: Size) -> None:
+        """Refuse a random shift by as much as an image has pixels: nothing of it would be left.
+
+        Raises:
+            InputError: the padding is not smaller than a side of the smallest images that are learned from.
+        """
+        shortest = min(sides(self.size(0, full_size)))
+        if self.crop is None and self.padding >= shortest:
+            raise InputError(
+                f"A random shift by {self.padding} pixels leaves nothing of images that have {shortest} on their shorter side: "
+                f"give a larger --size, or learn with a smaller --padding."
+            )
+
 
 LATER: dict[str, Any] = {
     "steps": None, "accumulate": 1, "ema": None, "epoch": "images", "last_batch": False, "border": "reflect",
