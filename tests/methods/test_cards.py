@@ -64,6 +64,13 @@ def test_card_says_what_it_is_for_what_it_needs_and_when_not_to_use_it(name: str
     assert text.split("\n\n")[1].startswith("**What for.** "), "a card begins with what its reader can use it for"
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_card_says_whether_the_parent_runs_on_each_batch(name: str) -> None:
+    """What it costs is what the trainer does: other methods look at the parent before the first epoch, or not at all."""
+    says = "extra forward pass of the parent" in " ".join(card(name).split())
+    assert says == METHODS[name].needs.old_batches
+
+
 def test_index_has_one_row_for_each_card() -> None:
     rows = re.findall(r"^\| \[([\w-]+)\]\(([\w-]+)\.md\)", card("README"), re.MULTILINE)
     assert sorted(rows) == sorted((name, name) for name in [*METHODS, *ADAPTERS])
