@@ -300,7 +300,7 @@ PAPERS: dict[str, tuple[str, str, str, ProtocolChanges, list[dict[str, Any]]]] =
         {**BN_INCEPTION, **DISTILLING, "epochs": 1000, "loss": "hard-mining"},
     ]),
     "mutual, ResNet-50": ("mutual-one-task", "mutual", "cub200", ProtocolChanges(backbone="resnet50"), [
-        {**OTHERS, "epochs": 2550, "rate": 1e-5, "terms": by_hand("binomial")},
+        {**OTHERS, "backbone": "resnet50.tv_in1k", "epochs": 2550, "rate": 1e-5, "terms": by_hand("binomial")},
         {**OTHERS, **DISTILLING, "epochs": 850, "rate": 1e-5, "loss": "binomial"},
     ]),
     "mutual, ViT": ("mutual-one-task", "mutual", "cub200", ProtocolChanges(backbone="vit_small_patch16_224"), [
@@ -329,7 +329,8 @@ PAPERS: dict[str, tuple[str, str, str, ProtocolChanges, list[dict[str, Any]]]] =
          "option": {"prototype_weight": 0.1, "structure_weight": 0}},
     ]),
     "advbct": ("landmarks", "advbct", "gldv2", ProtocolChanges(evaluate=()), [
-        {**LANDMARKS, "weights": "published", "ε": 0}, {**LANDMARKS, "option": {"adversarial_weight": 1, "boundary_weight": 1}},
+        {**LANDMARKS, "weights": "published", "ε": 0},
+        {**LANDMARKS, "option": {"adversarial_weight": 1, "boundary_weight": 1}},
     ]),
     "advbct, more images": ("landmarks-images", "advbct", "gldv2", ProtocolChanges(evaluate=()), [
         {**LANDMARKS, "images": 4 * 2}, {**LANDMARKS, "images": 4 * 4},
@@ -455,9 +456,25 @@ def test_updates_of_fashion_take_the_epochs_of_the_published_checkpoints(
     plan = PROTOCOLS["mutual-fashion"].budgets["paper"]
     assert [plan.update_settings(number).epochs for number in (2, 3, 4, 5)] == [190, 120, 95, 195]
     assert plan.update_settings(6) == plan.update
+    birds = PROTOCOLS["mutual-multi-task"].budgets["paper"]
+    assert [birds.update_settings(number).epochs for number in (2, 3, 4, 5)] == [1000, 1000, 1000, 1050]
     assert runs("mutual, fashion")[1].settings.epochs == 190
     shorter = PROTOCOLS["mutual-fashion"].changed("paper", ProtocolChanges(epochs=3)).budgets["paper"]
     assert [shorter.update_settings(number).epochs for number in (2, 3)] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("paper", "anew"), [("mutual", False), ("csd", False), ("dual-tuning", True), ("advbct", True), ("bct", True)]
+)
+def test_a_new_model_begins_where_the_paper_s_does(
+    runs: Callable[[str], list[TrainingCall]], paper: str, anew: bool
+) -> None:
+    """With the old one's weights, or as that one began; what stands behind the backbone tells them apart."""
+    old, new = (
+        [*(built.network.embedder.neck.parameters()), *built.network.embedder.backbone.parameters()]
+        for built in runs(paper)
+    )
+    assert all(map(torch.equal, old, new)) is not anew
 
 
 def test_every_image_of_a_class_is_learned_from(runs: Callable[[str], list[TrainingCall]]) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from evergallery.network.backbones import Backbone
 
 Budget = Literal["quick", "standard", "paper"]
+BACKBONES = ("backbone", "update_backbone")
+"""The fields of a protocol that name one."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class TrainingPlan:
     def of_backbone(self, name: str | None) -> "TrainingPlan":
         """The plan where this backbone is asked for."""
         return self.by_backbone.get((name or "").partition(".")[0], self)
+
+    def published_name(self, backbone: str) -> str:
+        """The name of a backbone with the tag of the weights that the plan has for it, where none is asked for."""
+        own = (name for field in BACKBONES if (name := self.network.get(field)) is not None)
+        return next((name for name in own if name.partition(".")[0] == backbone), backbone)
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,9 @@ class BenchmarkProtocol:
         if "backbone" in changes.network():
             # One backbone was asked for, and is that of every update.
             wanted["update_backbone"] = changes.update_backbone
+        wanted |= {name: plan.published_name(wanted[name]) for name in BACKBONES if wanted.get(name) is not None}
+        if changes.dim is not None and changes.neck is None:
+            wanted["neck"] = _with_dimension(wanted.get("neck", self.neck))
         if not wanted.get("pretrained", self.pretrained) and wanted.get("weights", self.weights) is None:
             # Without published weights nothing begins with them.
             options = wanted.get("method_options", self.method_options)
@@ -222,6 +232,13 @@ class BenchmarkProtocol:
         )
 
 
+def _with_dimension(neck: Neck) -> Neck:
+    """A neck that makes any dimension, and does to the features what this one does."""
+    if "linear" in neck:
+        return neck
+    return "linear-bn" if neck == "bn" else "linear"
+
+
 @cache
 def described(backbone: str) -> "Backbone":
     """Return a backbone of which the width and the input are wanted: it has no layers."""
@@ -285,8 +302,6 @@ class ProtocolChanges:
             if self.pretrained is False:
                 raise InputError("--from-scratch begins with new weights: leave --weights out.")
             given["pretrained"] = False  # A file takes the place of the published weights.
-        if "dim" in given and "neck" not in given:
-            given["neck"] = "linear"
         return given
 
     def of(self, plan: TrainingPlan) -> TrainingPlan:
