@@ -80,11 +80,29 @@ def standing(directories: Sequence[Path]) -> str:
             f"The refresh curve and *old rate 50* are missing {'; '.join(uncurved)}, because the commits of these runs did not "
             "measure them between vectors of one part and of two: see [mixed galleries](upgrades.md#mixed-galleries)."
         )
+    sentences += other_images(directories)
     if alike:
         sentences.append(
             f"Rows of `joint` have no cross-test (*n. m.*) until they are run again in {', '.join(alike)}."
         )
     return wrapped(" ".join(sentences))
+
+
+def other_images(directories: Sequence[Path]) -> list[str]:
+    """Which tables are of other images than most of a set of one name, as the digests of their files say."""
+    places: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for directory in directories:
+        run = read_runs(directory)[0]
+        if (name := run["data"].get("set")) is not None:
+            found = places.setdefault((name, str(run.get("settings", {}).get("size"))), {})
+            found.setdefault(run["data"]["fingerprint"], []).append(f"[{directory.name}](#{directory.name})")
+    return [
+        f"The images of `{name}` are others in {', '.join(links)} than in {', '.join(most)}, as their digests say; each file has "
+        "the versions of the libraries that made them."
+        for (name, _), by_digest in places.items()
+        for most, *others in [sorted(by_digest.values(), key=len, reverse=True)]
+        for links in others
+    ]
 
 
 def order(directory: Path) -> tuple[int, str]:

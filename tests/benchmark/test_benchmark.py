@@ -1143,6 +1143,15 @@ class TestTables:
             "one part and of two: see [mixed galleries](upgrades.md#mixed-galleries). Rows of `joint` have no cross-test "
             "(*n. m.*) until they are run again in [glyphs-5-standard](#glyphs-5-standard)."
         )
+        drawn = [
+            written(name, [{**one, "data": {**one["data"], "set": "glyphs", "fingerprint": digest}}])
+            for name, digest in (("a", "1"), ("b", "2"), ("c", "1"))
+            for one in [fake("initial", 0, 0.5)]
+        ]
+        (told,) = results.other_images(drawn)
+        assert told.startswith(
+            "The images of `glyphs` are others in [b](#b) than in [a](#a), [c](#c), as their digests say"
+        )
         for name in ("results", "claims", "common"):
             sys.modules.pop(name, None)
 

@@ -17,6 +17,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images.sizes import size_text
 from evergallery.data.published import layout_of
 from evergallery.data.tasks import Tasks
+from evergallery.files import sha256_of
 from evergallery.methods import Method
 from evergallery.watching import Watcher
 
@@ -56,6 +57,16 @@ class Experiment:
         return {
             name: value if isinstance(value, bool | int) else option_text(name, value) for name, value in given.items()
         }
+
+    @property
+    def weight_files(self) -> dict[str, Path]:
+        """Return the files of weights that were named, by option."""
+        return {name: value for name, value in self.changes.given().items() if isinstance(value, Path)}
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """The SHA-256 of each of them: a name may come to stand for other weights."""
+        return {name: sha256_of(path) for name, path in self.weight_files.items()}
 
     @property
     def published_set(self) -> str | None:

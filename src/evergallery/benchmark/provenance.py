@@ -6,7 +6,7 @@ import resource
 import subprocess
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ LIBRARIES = (
     "pillow",
     "qdrant-edge-py",
 )
+DRAWING = "matplotlib"
+"""The library whose fonts the set ``glyphs`` is drawn in, which is there where somebody wants reports."""
 
 
 def provenance(*scripts: str) -> dict[str, Any]:
@@ -40,8 +42,16 @@ def provenance(*scripts: str) -> dict[str, Any]:
             "load_average_1m": round(os.getloadavg()[0], 2),
         },
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that shape a figure."""
+    found = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    with suppress(PackageNotFoundError):
+        found[DRAWING] = version(DRAWING)
+    return found
 
 
 def commit(*scripts: str) -> str | None:

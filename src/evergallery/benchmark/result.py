@@ -46,6 +46,7 @@ def result_of(
             "neck": protocol.neck,
             "head": protocol.head,
             "pretrained": protocol.pretrained,
+            **({"weights": job.experiment.weights} if job.experiment.weights else {}),
             **({"first_share": protocol.first_share} if protocol.first_share < 1 else {}),
             **({"kept": protocol.kept} if protocol.kept < 1 else {}),
         },

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from evergallery.benchmark.contenders import contenders_of
+from evergallery.benchmark.contenders import baseline_of, contenders_of
 from evergallery.benchmark.embeddings import evaluations_of, lineage_embeddings, read_evaluated, virtual_features_of
 from evergallery.benchmark.job import BenchmarkJob, Experiment, option_text
 from evergallery.benchmark.lineage import first_directory, first_generation, lineage, network_of
@@ -91,6 +91,11 @@ def _jobs(
         raise InputError(
             "--data-dir says where named sets lie, and nothing that is read here is one: leave it out, or name a set with --data."
         )
+    if "head" in given and not baseline_of(definition).trains_head:
+        raise InputError(
+            f"The first generation of the protocol {protocol!r} learns without a classifier with --budget {budget}, so that "
+            f"nothing would come of --head {given['head']}: leave it out, or name another --budget."
+        )
     changes = (f"{name}={_short(name, value)}" for name, value in given.items())
     directory = out / "@".join([f"{protocol}-{budget}", *changes])
     contenders = contenders_of(definition, methods, experiment.changes, watcher)
@@ -102,15 +107,17 @@ def _jobs(
     for settings in (plan.first, plan.update):
         settings.require_shift_within(size)
     _check_networks(definition, size, watcher)
-    _check_images(jobs[0])
+    _check_results(jobs[0])
     for name in definition.evaluate:
         evaluation_set(name, experiment.data_dir)  # What is not there is known before anything is trained.
     return jobs
 
 
 def _short(name: str, value: Any) -> str:
-    """A value in the name of a directory."""
-    return value.name if isinstance(value, Path) else option_text(name, value)
+    """A value in the name of a directory: of a path its last part, since the name is one directory's and not a way to it."""
+    if name == "evaluate":
+        return ",".join(Path(one).name for one in value)
+    return value.name if isinstance(value, Path) else option_text(name, value).replace("/", "-")
 
 
 def _check_networks(protocol: BenchmarkProtocol, size: Size, watcher: Watcher) -> None:
@@ -136,30 +143,54 @@ def _check_networks(protocol: BenchmarkProtocol, size: Size, watcher: Watcher) -
             load_weights(embedder.backbone, weights)
 
 
-def _check_images(job: BenchmarkJob) -> None:
-    """Refuse a directory with results of other images, which are not those of this command."""
-    options = job.experiment.options
-    for path in sorted((job.directory / "runs").glob("*.json")):
-        before = read_json(path).get("options")
+def _check_results(job: BenchmarkJob) -> None:
+    """Refuse a directory with results of other images or weights, which are not those of this command."""
+    options, weights = job.experiment.options, job.experiment.weights
+    for run in _results(job):
+        before = run.get("options")
         if before is not None and any(before.get(name) != options.get(name) for name in ("data", "data_dir")):
             raise InputError(
                 f"{job.directory} holds results of other images ({before.get('data') or 'its own'}): name another directory with "
                 f"--out."
             )
+        if before is not None and before.get("evaluate") != options.get("evaluate"):
+            raise InputError(
+                f"{job.directory} holds results with --evaluate {before['evaluate']}: name another directory with --out."
+            )
+        if run.get("network", {}).get("weights", weights) != weights:
+            raise InputError(
+                f"{job.directory} holds results that began with other weights than {_files(job)}: name another directory with "
+                f"--out."
+            )
 
 
 def _keep_to(fingerprint: str, job: BenchmarkJob) -> None:
-    """Refuse a directory in which other images were begun with: its generations would go on from those, unfinished as they are.
+    """Refuse a directory in which other images or weights were begun with: its generations would go on from those.
 
     Raises:
         InputError: others were.
     """
-    path = job.directory / "work" / "images.json"
-    before = read_json(path).get("fingerprint") if path.is_file() else None
-    if before not in (None, fingerprint):
+    path, weights = job.directory / "work" / "images.json", job.experiment.weights
+    before = read_json(path) if path.is_file() else {}
+    known = [before.get("fingerprint"), *(run["data"].get("fingerprint") for run in _results(job))]
+    if any(one not in (None, fingerprint) for one in known):
         raise InputError(f"{job.directory} holds the work on other images: name another directory with --out.")
+    if before.get("weights", weights) != weights:
+        raise InputError(
+            f"{job.directory} holds work that began with other weights than {_files(job)}: name another directory with --out."
+        )
     path.parent.mkdir(exist_ok=True)
-    write_json(path, {"fingerprint": fingerprint, "data": job.experiment.image_name})
+    write_json(path, {"fingerprint": fingerprint, "data": job.experiment.image_name, "weights": weights})
+
+
+def _results(job: BenchmarkJob) -> list[dict[str, Any]]:
+    """The result files of a job's directory."""
+    return [read_json(path) for path in sorted((job.directory / "runs").glob("*.json"))]
+
+
+def _files(job: BenchmarkJob) -> str:
+    """The files of weights that were named."""
+    return " and ".join(str(path) for path in job.experiment.weight_files.values()) or "published or new ones"
 
 
 def _run_all(jobs: Sequence[BenchmarkJob], watcher: Watcher, processes: int = 1) -> Iterator[BenchmarkJob]:

@@ -352,7 +352,7 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
     return [
         f"Recall@1 in %, mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
         f"({', '.join(map(str, seeds))}). Protocol `{first['protocol']}`, budget `{first['budget']}`: {first['shows']}. "
-        f"{described(data)}; {data['classes']} classes in tasks of {', '.join(map(str, data['tasks']))}; {data['training']} "
+        f"{described(data)}; {_classes_text(runs)}; {data['training']} "
         f"training and {data['test']} test images; {data.get('searched', EVERY_IMAGE)}.",
         *(["", " ".join(remarks)] if remarks else []),
         "",
@@ -361,6 +361,21 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
         f"Made by `{_command(runs, seeds)}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)} on {'; '.join(machines)}, "
         f"{', '.join(precisions)}.",
     ]
+
+
+def _classes_text(runs: Sequence[Run]) -> str:
+    """The numbers of classes, in all and of each task: by seeds where these draw other tasks."""
+    of_seeds: dict[str, list[int]] = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        seeds = of_seeds.setdefault(", ".join(map(str, run["data"]["tasks"])), [])
+        seeds += [run["seed"]] * (run["seed"] not in seeds)
+    first = runs[0]["data"]
+    classes, learned = first["classes"], sum(first["tasks"])
+    tasks = "; ".join(
+        f"{sizes} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})" if len(of_seeds) > 1 else sizes
+        for sizes, seeds in of_seeds.items()
+    )
+    return f"{f'{learned} of ' * (learned < classes)}{classes} classes in tasks of {tasks}"
 
 
 def _new_options(run: Run) -> list[str]:
@@ -384,7 +399,8 @@ def _command(runs: Sequence[Run], seeds: Sequence[int]) -> str:
     words = ["evergallery", "benchmark", first["protocol"], "--budget", first["budget"]]
     words += ["--methods", ",".join(by_method(runs)), "--seeds", str(max(seeds) + 1)]
     for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        word = "--from-scratch" if (name, value) == ("pretrained", False) else f"--{name.replace('_', '-')}"
+        words += [word, *([] if isinstance(value, bool) else [str(value)])]
     return shlex.join(words)
 
 

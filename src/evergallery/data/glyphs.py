@@ -1,4 +1,5 @@
-"""The set ``glyphs``: characters drawn in the fonts that matplotlib ships. Nothing to download, the same bytes every time.
+"""The set ``glyphs``: characters drawn in the fonts that matplotlib ships. Nothing to download, and with the same versions of
+Python and its libraries the same bytes every time.
 
 A class is a character. Its images differ in font, weight, slant, stroke, scale, rotation, shift, colours, contrast,
 background, clutter and noise.
