@@ -12,7 +12,7 @@ from PIL import Image
 from evergallery.data import sources
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing, read_pixels
-from evergallery.data.sources import load
+from evergallery.data.sources import Decoding, Requirements, load, prepare
 from evergallery.errors import InputError, MissingExtraError
 
 SMALL = Preprocessing(size=4)
@@ -93,6 +93,20 @@ def test_folder_with_splits(tmp_path: Path) -> None:
     assert images.split is not None
     found = set(zip(reds(images), names(images), images.split.tolist(), strict=True))
     assert found == {(0, "cat", "train"), (1, "dog", "train"), (2, "cat", "test"), (3, "dog", "val")}
+    # A split that is lost is none that a set never had: something else would be tested on in its place.
+    (tmp_path / "train/dog/b.png").write_bytes(b"")
+    assert len(load(tmp_path, SMALL)) == 3
+    (tmp_path / "test/cat/c.png").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"None of the 1 images of .*'s split 'test' can be read, the first: .*c\.png: "
+    ):
+        load(tmp_path, SMALL)
+    to_learn = Requirements(every_split=False)
+    assert len(prepare(tmp_path, SMALL, to_learn, Decoding())()) == 2
+    (tmp_path / "train/cat/a.png").unlink()
+    (tmp_path / "train/cat/a.png").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"None of the 2 images of .*'s split 'train' can be read"):
+        prepare(tmp_path, SMALL, to_learn, Decoding())()
 
 
 def test_flat_folder_and_single_image(tmp_path: Path) -> None:

@@ -93,6 +93,8 @@ class Requirements:
     """Classes one of which is to be there, at least."""
     check_entries: Callable[[Sequence[Entry]], None] = lambda _: None
     """Refuses what the names of files already tell."""
+    every_split: bool = True
+    """Demands an image that can be read of each split; or else of that which is learned from, alone."""
 
     def __post_init__(self) -> None:
         if self.choice is not None and not isinstance(self.choice, ClassGroup) and len(self.choice) == 0:
@@ -143,6 +145,7 @@ def prepare(
             raise InputError(
                 f"None of the {len(entries)} images of {source} can be read, the first: {_first_reason(images)}"
             )
+        _check_splits(entries, images, required, str(source))
         check_classes(_labels_and_splits(images), minimum, str(source))
         return images if choice is None else images.of_classes(_in_order(choice, images.classes))
 
@@ -412,6 +415,23 @@ def check_classes(labels: Iterable[tuple[str | None, str | None]], minimum: int,
             f"The class {few[0][0]!r} of {source} has {few[0][1]} readable image{'s' * (few[0][1] != 1)}{others}: "
             f"a class needs at least {minimum}; add images or leave the class out."
         )
+
+
+def _check_splits(entries: Sequence[Entry], images: ImageSet, required: Requirements, source: str) -> None:
+    """Refuse a set of which a whole split is lost: what is tested on would be cut out of another one.
+
+    Raises:
+        InputError: no image of one can be read.
+    """
+    if images.split is None:
+        return
+    for name in sorted({entry.split for entry in entries if entry.split} - set(images.split.tolist())):
+        if required.every_split or name == "train":
+            lost = {entry.uri for entry in entries if entry.split == name}
+            first = next(skipped for skipped in images.skipped if skipped.uri in lost)
+            raise InputError(
+                f"None of the {len(lost)} images of {source}'s split {name!r} can be read, the first: {first}"
+            )
 
 
 def check_names(labels: Iterable[str | None], source: str) -> None:

@@ -163,7 +163,7 @@ def _prepare(
     reader: ImageReader, run: Run, ranks: Ranks, source: str | Path | ImageSet, classes: ClassChoice | None
 ) -> Decode:
     """Find images of some classes that may be learned from; what decodes them, rank after rank, says what is left out."""
-    required = Requirements(minimum_per_class=2, choice=classes)
+    required = Requirements(minimum_per_class=2, choice=classes, every_split=False)
     decode = reader.prepare(source, run.preprocessing.with_margins, required)
 
     def images() -> ImageSet:
