@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import forked
-from conftest import MessageRecorder, coloured_images
+from conftest import MessageRecorder, coloured_images, evergallery
 from evaluation_toys import TOYS, make_toy
 from evergallery import Workspace
 from evergallery.benchmark import contenders, job, lineage, protocols, report, runner
@@ -203,6 +203,10 @@ class TestRuns:
         [
             (["nothing"], "No method is called 'nothing': choose one of initial, finetune"),
             (["csd+nothing"], "No adapter is called 'nothing': choose one of"),
+            (["csd+"], "No adapter is called '': choose one of"),
+            (["initial+linear"], r"has nothing to map: .*leave \+linear out, or name finetune\+linear"),
+            (["csd@logit_weight=1@logit_weight=2"], "gives a hyper-parameter twice"),
+            (["mutual@supporting=pretrained"], "which no package has of resnet8: name a file of them with --weights"),
             ([], "Nothing is to be run: name a method"),
         ],
     )
@@ -231,6 +235,23 @@ class TestRuns:
         misfit = arcface.misfit(PROTOCOLS["glyphs"].changed("quick", ProtocolChanges(head="linear")))
         assert misfit is not None
         assert "learns with a head of kind 'cosine'" in misfit
+
+    def test_a_second_network_begins_with_weights_that_are_to_be_had(self) -> None:
+        mutual, photographs = Contender.named("mutual@supporting=pretrained"), PROTOCOLS["mutual-multi-task"]
+        for changes in (ProtocolChanges(backbone="resnet18"), ProtocolChanges(weights=Path("a.pt"))):
+            assert mutual.misfit(photographs.changed("standard", changes)) is None
+        other = photographs.changed("standard", ProtocolChanges(backbone="resnet18", update_backbone="bn-inception"))
+        assert "which no package has of bn-inception" in (mutual.misfit(other) or "")
+
+    def test_a_simplex_keeps_batch_norm_where_the_protocol_has_it(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It sets the dimension, and needs a neck that makes it."""
+        monkeypatch.setitem(PROTOCOLS, "tiny", replace(PROTOCOLS["tiny"], neck="bn"))
+        for method, expected in (("cores", ("linear-bn", 5)), ("finetune", ("bn", None))):
+            one = job.BenchmarkJob(Experiment("tiny", data=tiny), Contender(method), 0, tmp_path)
+            built, _ = lineage.network_of(one, (("a", "b"), ("c", "d", "e", "f")))
+            assert (built.neck, built.dimension) == expected
 
     def test_images_that_cannot_be_used_leave_no_results(self, tiny: str, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"There is no .*nowhere\.npz"):
@@ -549,6 +570,7 @@ class TestChanges:
         assert {run["method"] for run in runs} == {"finetune", "joint"}
         for run in runs:
             assert run["data"]["tasks"] == [4, 4]
+            assert (run["network"]["fit"], run["network"]["interpolation"]) == ("stretch", "bicubic")
 
     def test_a_file_of_weights_serves_the_supporting_network_too(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1075,6 +1097,22 @@ class TestTables:
         assert half == pytest.approx(0, abs=1e-9)
         with pytest.raises(InputError, match="share no run"):
             compare(three, [run for run in two if run["method"] == "lwf"])
+
+    def test_a_comparison_shows_a_share_as_tables_do_and_says_what_differs(self, written: Callable[..., Path]) -> None:
+        first, second = fake("csd", 0, 0.5), fake("csd", 0, 0.5)
+        first["measures"]["derived"]["AC"], second["measures"]["derived"]["AC"] = 0.22, 0.24
+        second |= {"budget": "paper", "options": {"data": "x", "epochs": 3}}
+        second["data"] = {**second["data"], "fingerprint": "abcdefghijklmn"}
+        places = [str(written(name, [run])) for name, run in (("a", first), ("b", second))]
+        shown = evergallery("benchmark", "compare", *places)
+        found = " ".join((shown.stdout + shown.stderr).split())
+        assert re.search(r"AC\W+0\.22\W+0\.24\W+0\.02 \(one seed\)", found)
+        assert (
+            "The two differ in budget (quick, paper), --epochs (not given, 3), images (not recorded, abcdefghijkl)."
+            in found
+        )
+        alike = evergallery("benchmark", "compare", places[0], places[0])
+        assert "differ in" not in alike.stdout + alike.stderr
 
     @pytest.mark.parametrize(
         ("seeds", "quantile"), [(2, 12.7062), (5, 2.7764), (11, 2.2281), (12, 2.2010), (41, 2.0211)]

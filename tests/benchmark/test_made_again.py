@@ -20,7 +20,7 @@ from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.runner import run_benchmark
 from evergallery.benchmark.tables import _command, read_runs
 from evergallery.errors import InputError
-from evergallery.network import build_backbone
+from evergallery.network import Neck, build_backbone
 from evergallery.watching import Watcher
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -150,6 +150,30 @@ class TestOfOneBeginning:
 )
 def test_a_directory_is_one_whatever_is_in_its_name(name: str, value: Any, expected: str) -> None:
     assert runner._short(name, value) == expected
+
+
+def test_a_long_name_of_a_directory_is_cut_and_stays_its_own() -> None:
+    first, second = ("landmarks-paper@weights=" + "ü" * 150 + end for end in "ab")
+    cut = runner._within(first)
+    assert len(cut.encode()) <= runner.LONGEST_NAME
+    assert cut.startswith("landmarks-paper@weights=ü")
+    assert cut != runner._within(second)
+    assert runner._within("landmarks-paper@dim=12") == "landmarks-paper@dim=12"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "neck", "dim"),
+    [
+        ("landmarks", "none", None),
+        ("faces", "bn", None),
+        ("mutual-multi-task", "mlp", None),
+        ("landmarks", "unit-linear", 256),
+    ],
+)
+def test_a_neck_that_makes_no_dimension_leaves_that_of_the_backbone(protocol: str, neck: Neck, dim: int | None) -> None:
+    found = PROTOCOLS[protocol].changed("paper", ProtocolChanges(neck=neck))
+    assert (found.neck, found.dim) == (neck, dim)
+    assert PROTOCOLS[protocol].changed("paper", ProtocolChanges(neck=neck, dim=12)).dim == 12, "asked for, and refused"
 
 
 @pytest.mark.parametrize(

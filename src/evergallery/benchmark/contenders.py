@@ -5,9 +5,10 @@ from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
 from evergallery.adapters import ADAPTERS, ProcrustesAdapter
-from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, ProtocolChanges
+from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, ProtocolChanges, makes_dimension
 from evergallery.errors import InputError, require_known
 from evergallery.methods import METHODS, NO_TRIPLETS, Finetune, Method, Role
+from evergallery.network.backbones import require_published
 from evergallery.watching import Watcher
 
 M = TypeVar("M", bound=Method)
@@ -47,15 +48,23 @@ class Contender:
         """The contender of a name, checked.
 
         Raises:
-            InputError: an unknown method or adapter, or a hyper-parameter that the method does not take.
+            InputError: an unknown method or adapter, a hyper-parameter that the method does not take or that is given twice, or
+                an adapter after the first generation.
         """
         contender = cls(f"{BASELINE}+{name}" if name in ADAPTERS else name)
         base, adapter = contender.base, contender.adapter
         known = METHODS if contender.options else (INITIAL, *METHODS)
         more = f", each with @HYPERPARAMETER=VALUE and +ADAPTER if wanted, ADAPTER one of {', '.join(ADAPTERS)}"
         require_known("method", base, known, more)
-        if adapter is not None:
-            require_known("adapter", adapter, ADAPTERS)
+        if "+" in contender.name:
+            require_known("adapter", adapter or "", ADAPTERS)
+        if len(contender.options) < contender.learner.count("@"):
+            raise InputError(f"{name!r} gives a hyper-parameter twice: leave one of its values out.")
+        if base == INITIAL and adapter is not None:
+            raise InputError(
+                f"{name!r} has nothing to map: the first generation stays as it is, so leave +{adapter} out, or name "
+                f"{BASELINE}+{adapter}."
+            )
         if base != INITIAL:
             METHODS[base].with_options(contender.options)
         return contender
@@ -104,6 +113,8 @@ class Contender:
                 f"{self.name} learns with a head of kind {method.head_kind!r}, and that of the protocol {protocol.name!r} is "
                 f"{protocol.head!r}: name another with --head {method.head_kind}, or another loss with @loss=NAME."
             )
+        if (reason := self._unpublished(method, protocol)) is not None:
+            return reason
         # A simplex has the dimension of its classes, whatever the backbone.
         if protocol.update_backbone is None or method.needs.head == "simplex":
             return None
@@ -117,6 +128,21 @@ class Contender:
             return f"{self.name} maps between spaces of one dimension, {change}"
         return None
 
+    def _unpublished(self, method: Method, protocol: BenchmarkProtocol) -> str | None:
+        """Return that a second network cannot begin as it is to, in a sentence; ``None`` where it can or where there is none."""
+        # Where all networks begin with published weights, their backbones are looked at for everybody.
+        if method.second_beginning != "pretrained" or protocol.pretrained or protocol.later_weights is not None:
+            return None
+        backbone = protocol.update_backbone or protocol.backbone
+        try:
+            require_published(backbone)
+        except InputError:
+            return (
+                f"{self.name} begins a second network with published weights, which no package has of {backbone}: name a file of "
+                f"them with --weights, or leave @supporting=pretrained out."
+            )
+        return None
+
     def _overruled(self, method: Method, changes: ProtocolChanges) -> str | None:
         """Return what was asked for that the method sets itself, in a sentence; ``None`` where there is no such thing."""
         fixed, given = method.needs.fixed, changes.given()
@@ -126,7 +152,7 @@ class Contender:
                     f"{self.name} learns with a head of kind {method.needs.head!r} and sets --{name} itself: leave out "
                     f"--{name} {given[name]}, or leave {self.name} out of --methods."
                 )
-        if "dim" in fixed and changes.neck is not None and "linear" not in changes.neck:
+        if "dim" in fixed and changes.neck is not None and not makes_dimension(changes.neck):
             return (
                 f"{self.name} sets the dimension itself, and --neck {changes.neck} makes no other one: leave it out, or name "
                 f"--neck linear."

@@ -10,7 +10,7 @@ import torch
 from evergallery.benchmark.contenders import INITIAL, baseline_of
 from evergallery.benchmark.job import BenchmarkJob, TaskImages
 from evergallery.benchmark.parts import PAIR
-from evergallery.benchmark.protocol import BenchmarkProtocol, TrainingPlan
+from evergallery.benchmark.protocol import BenchmarkProtocol, TrainingPlan, with_dimension
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.tasks import Tasks, query_gallery
@@ -154,11 +154,11 @@ def network_of(job: BenchmarkJob, tasks: Tasks) -> tuple[Architecture, HeadKind]
 
 def _neck(job: BenchmarkJob, tasks: Tasks) -> dict[str, Any]:
     """Dimension and neck of every generation; a simplex has one class more than it has dimensions."""
-    protocol = job.definition
-    dim = protocol.dim if _own_head(job) != "simplex" else len({name for task in tasks for name in task}) - 1
+    protocol, simplex = job.definition, _own_head(job) == "simplex"
+    dim = len({name for task in tasks for name in task}) - 1 if simplex else protocol.dim
     # A dimension brings a neck where nobody asks for none.
     is_open = protocol.neck == "none" and job.experiment.changes.neck is None
-    return {"dim": dim, "neck": None if is_open else protocol.neck}
+    return {"dim": dim, "neck": None if is_open else with_dimension(protocol.neck) if simplex else protocol.neck}
 
 
 def _new_weights(protocol: BenchmarkProtocol, weights: Path | None) -> dict[str, Any]:

@@ -141,7 +141,9 @@ class BenchmarkProtocol:
             wanted["update_backbone"] = changes.update_backbone
         wanted |= {name: plan.published_name(wanted[name]) for name in BACKBONES if wanted.get(name) is not None}
         if changes.dim is not None and changes.neck is None:
-            wanted["neck"] = _with_dimension(wanted.get("neck", self.neck))
+            wanted["neck"] = with_dimension(wanted.get("neck", self.neck))
+        if changes.neck is not None and changes.dim is None and not makes_dimension(changes.neck):
+            wanted["dim"] = None  # The protocol's own needs a linear neck: behind this one it is the backbone's.
         if not wanted.get("pretrained", self.pretrained) and wanted.get("weights", self.weights) is None:
             # Without published weights nothing begins with them.
             options = wanted.get("method_options", self.method_options)
@@ -232,9 +234,14 @@ class BenchmarkProtocol:
         )
 
 
-def _with_dimension(neck: Neck) -> Neck:
+def makes_dimension(neck: Neck) -> bool:
+    """Return whether a neck makes any dimension; behind the others it is the backbone's."""
+    return "linear" in neck
+
+
+def with_dimension(neck: Neck) -> Neck:
     """A neck that makes any dimension, and does to the features what this one does."""
-    if "linear" in neck:
+    if makes_dimension(neck):
         return neck
     return "linear-bn" if neck == "bn" else "linear"
 

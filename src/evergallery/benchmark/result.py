@@ -48,6 +48,8 @@ def result_of(
             "pretrained": protocol.pretrained,
             **({"weights": job.experiment.weights} if job.experiment.weights else {}),
             **({"first_share": protocol.first_share} if protocol.first_share < 1 else {}),
+            **({"fit": protocol.fit} if protocol.fit != "crop" else {}),
+            **({"interpolation": protocol.interpolation} if protocol.interpolation is not None else {}),
             **({"kept": protocol.kept} if protocol.kept < 1 else {}),
         },
         **provenance(),

@@ -1,5 +1,6 @@
 """Run protocol × methods × seeds: initial generations shared, finished runs kept, one JSON file for each run."""
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,6 +28,9 @@ from evergallery.network import Architecture, Embedder, build_backbone
 from evergallery.network.backbones import load_weights, require_size
 from evergallery.network.uninitialised import uninitialised
 from evergallery.watching import SILENT, Watcher
+
+LONGEST_NAME = 200
+"""Bytes of a directory's name: file systems take 255, and hidden names beside it are longer."""
 
 
 def run_benchmark(
@@ -97,7 +101,7 @@ def _jobs(
             f"nothing would come of --head {given['head']}: leave it out, or name another --budget."
         )
     changes = (f"{name}={_short(name, value)}" for name, value in given.items())
-    directory = out / "@".join([f"{protocol}-{budget}", *changes])
+    directory = out / _within("@".join([f"{protocol}-{budget}", *changes]))
     contenders = contenders_of(definition, methods, experiment.changes, watcher)
     jobs = [BenchmarkJob(experiment, contender, seed, directory) for seed in seeds for contender in contenders]
     if not jobs:
@@ -111,6 +115,15 @@ def _jobs(
     for name in definition.evaluate:
         evaluation_set(name, experiment.data_dir)  # What is not there is known before anything is trained.
     return jobs
+
+
+def _within(name: str) -> str:
+    """A name of a directory that file systems take; one that is too long is cut, and ends in its digest."""
+    whole = name.encode()
+    if len(whole) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(whole).hexdigest()[:12]
+    return f"{whole[: LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}@{digest}"
 
 
 def _short(name: str, value: Any) -> str:

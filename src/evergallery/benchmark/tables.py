@@ -54,6 +54,11 @@ class Column:
         """The value of a run, where it has one that means something."""
         return None if self.across and begins_alike(run) else self.value(run)
 
+    @property
+    def digits(self) -> int:
+        """Decimal places that are shown."""
+        return 0 if self.title in ("seconds", "MiB") else 1 if self.percent else 2
+
 
 def begins_alike(run: Run) -> bool:
     """Return whether a run's later generations began with the very weights that the first one began with.
@@ -313,9 +318,8 @@ def comma_separated(runs: Sequence[Run]) -> str:
 def _text(cell: tuple[float, float] | None, column: Column, runs: Sequence[Run]) -> str:
     if cell is None:
         return NOT_MEANT if column.across and any(map(begins_alike, runs)) else "–"
-    digits = 0 if column.title in ("seconds", "MiB") else 1 if column.percent else 2
     mean, spread = cell
-    return f"{mean:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")
+    return f"{mean:.{column.digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{column.digits}f}")
 
 
 def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
@@ -432,6 +436,21 @@ def compare(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[str, str, 
                 (method, column.title, means[0], means[1], _half_interval([factor * (b - a) for a, b in known]))
             )
     return rows
+
+
+def set_apart(runs: Sequence[Run], others: Sequence[Run]) -> list[str]:
+    """Return what two result sets differ in beside their figures, each with its first and second value; empty where nothing."""
+    first, second = runs[0], others[0]
+    pairs = {name: (first[name], second[name]) for name in ("protocol", "budget")}
+    given = [run.get("options") or {} for run in (first, second)]
+    pairs |= {
+        f"--{name.replace('_', '-')}": (given[0].get(name, "not given"), given[1].get(name, "not given"))
+        for name in dict.fromkeys([*given[0], *given[1]])
+        if name not in ("data", "data_dir")
+    }
+    digests = [run["data"].get("fingerprint", "") for run in (first, second)]
+    pairs["images"] = (digests[0][:12] or "not recorded", digests[1][:12] or "not recorded")
+    return [f"{name} ({a}, {b})" for name, (a, b) in pairs.items() if a != b]
 
 
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}

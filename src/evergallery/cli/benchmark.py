@@ -175,16 +175,18 @@ def _show(results: Path, title: str, json: bool) -> None:
 
 
 def _compare(sets: list[Path], json: bool) -> None:
-    from evergallery.benchmark.tables import compare, read_runs
+    from evergallery.benchmark.tables import COLUMNS, compare, read_runs, set_apart
     from evergallery.errors import InputError
 
     if len(sets) != 2:
         raise InputError("Name two directories of results: evergallery benchmark compare A B")
-    rows = compare(read_runs(sets[0]), read_runs(sets[1]))
+    first, second = map(read_runs, sets)
+    rows = compare(first, second)
     if json:
         keys = ("method", "column", "first", "second", "half_interval_of_difference")
         print_json([dict(zip(keys, row, strict=True)) for row in rows])
         return
+    digits = {column.title: column.digits for column in COLUMNS}
     print_table(
         f"{sets[0]} beside {sets[1]}",
         ("method", "", "first", "second", "second - first (95 %)"),
@@ -192,14 +194,16 @@ def _compare(sets: list[Path], json: bool) -> None:
             (
                 method,
                 column,
-                f"{a:.1f}",
-                f"{b:.1f}",
-                f"{b - a:+.1f}" + (" (one seed)" if half is None else f" ± {half:.1f}"),
+                f"{a:.{digits[column]}f}",
+                f"{b:.{digits[column]}f}",
+                f"{b - a:+.{digits[column]}f}" + (" (one seed)" if half is None else f" ± {half:.{digits[column]}f}"),
             )
             for method, column, a, b, half in rows
         ],
         numbers_from=2,
     )
+    if differing := set_apart(first, second):
+        say(f"The two differ in {', '.join(differing)}.")
     say("Paired on the seed; intervals by Student's t over the seeds.")
 
 
