@@ -650,6 +650,9 @@ class TestChanges:
         for method, dimension in (("l2", 12), ("cores", 5)):
             for one in Workspace(directory / "work" / "seed0" / method).generations():
                 assert (one.card.dimension, one.architecture.neck) == (dimension, "linear-bn")
+            said = results(directory)[f"{method}-seed0"]["network"]
+            assert (said["dim"], said["neck"]) == (dimension, "linear-bn")
+            assert (said["head"] == "simplex") == (method == "cores")
         assert "update_weights=resnet32.safetensors" in directory.name
 
     def test_more_images_of_the_same_classes(self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,6 +225,24 @@ def test_revisited_sets_look_at_the_box_of_a_query(tmp_path: Path) -> None:
         evaluation_set("roxford5k", tmp_path)
 
 
+def test_revisited_sets_are_read_as_they_unpack(tmp_path: Path) -> None:
+    """Paris has a folder for each landmark, and some copies have endings in capitals."""
+    before = toy("rparis6k", tmp_path).images(SMALL, None)
+    folder = tmp_path / "rparis6k/jpg"
+    for path in sorted(folder.iterdir()):
+        below = folder / path.stem[0]
+        below.mkdir(exist_ok=True)
+        path.rename(below / f"{path.stem}.JPG")
+    found = evaluation_set("rparis6k", tmp_path)
+    assert [Path(entry.uri).relative_to(folder).as_posix() for entry in found.entries] == [
+        "g/g0.JPG", "g/g1.JPG", "g/g2.JPG", "g/g3.JPG", "q/q.JPG"
+    ]  # fmt: skip
+    assert np.array_equal(found.images(SMALL, None).pixels, before.pixels)
+    (folder / "g/g2.JPG").unlink()
+    with pytest.raises(InputError, match=r"jpg/g2\.jpg"):
+        evaluation_set("rparis6k", tmp_path).images(SMALL, None)
+
+
 def test_queries_in_an_index_by_hand(tmp_path: Path) -> None:
     found = toy("gldv2-retrieval", tmp_path)
     assert isinstance(found, GoogleLandmarkSet)

@@ -9,6 +9,7 @@ import numpy as np
 
 from evergallery.benchmark.contenders import Contender
 from evergallery.benchmark.job import BenchmarkJob, TaskImages
+from evergallery.benchmark.lineage import network_of
 from evergallery.benchmark.parts import TRAIN
 from evergallery.benchmark.provenance import provenance
 from evergallery.benchmark.tables import EVERY_IMAGE
@@ -28,6 +29,7 @@ def result_of(
 ) -> dict[str, Any]:
     """The file as JSON values: ``phases`` is what each step took, ``measures`` what ``measures_of`` found."""
     protocol, plan, method = job.definition, job.plan(), job.method
+    architecture, head = network_of(job, data.tasks)
     return {
         "format": FORMAT,
         "protocol": job.experiment.protocol,
@@ -42,9 +44,9 @@ def result_of(
         "network": {
             "backbone": protocol.backbone,
             "update_backbone": protocol.update_backbone,
-            "dim": protocol.dim,
-            "neck": protocol.neck,
-            "head": protocol.head,
+            "dim": architecture.dimension,
+            "neck": architecture.neck,
+            "head": head,
             "pretrained": protocol.pretrained,
             **({"weights": job.experiment.weights} if job.experiment.weights else {}),
             **({"first_share": protocol.first_share} if protocol.first_share < 1 else {}),

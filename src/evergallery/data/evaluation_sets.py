@@ -456,10 +456,19 @@ def _revisited(name: str, data_dir: Path | None) -> LandmarkSet:
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(root / truth, error) from error
 
+    pictures = _jpegs(root / "jpg")
+
     def picture(image: str, box: Box | None = None) -> Entry:
-        return Entry(str((root / "jpg" / f"{image}.jpg").absolute()), part=box)
+        return Entry(str(pictures.get(image, root / "jpg" / f"{image}.jpg").absolute()), part=box)
 
     return LandmarkSet(name, (*map(picture, gallery), *map(picture, asked, boxes)), landmarks)
+
+
+def _jpegs(folder: Path) -> dict[str, Path]:
+    """The JPEG files in and below a folder by their names without ending; Paris unpacks into a folder for each landmark."""
+    files = [path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")]
+    # Of two of one name the upper one counts.
+    return {path.stem: path for path in sorted(files, key=lambda path: (-len(path.parts), path))}
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
