@@ -484,13 +484,16 @@ CLAIMS = (
     ),
     Claim(
         EVERGREEN,
-        "(one seed, [results](../results.md)) the tenth generation finds 56.8 % of v1's images in v1's vectors, where v1 found "
-        "68.8 and nine updates by mutual distillation leave 50.3, by CSD 11.4, by fine-tuning 9.4. Most of the 12 points are "
-        "lost in the first update, before there is a root and before weights are averaged (46.1 %)",
+        "v1 finds 62.9 % of its own images, and so does the tenth generation in v1's vectors, where nine updates by CSD leave "
+        "12.8, by fine-tuning 11.8, and a Procrustes map behind fine-tuning 29.8. In vectors of its own evergreen finds 1.6 "
+        "points more of all classes than CSD, and 4.1 more than the network that was never updated.",
         (
             Order(CIFAR_10, "evergreen", "initial", "old cross", more=None),
-            *(Update(CIFAR_10, method, 10) for method in ("mutual", "csd", "finetune")),
-            Update(CIFAR_10, "evergreen", 2),
+            *(
+                Order(CIFAR_10, "evergreen", method, "old cross", more=True)
+                for method in ("csd", "finetune", "finetune+procrustes")
+            ),
+            *(Order(CIFAR_10, "evergreen", method, "all self", more=True) for method in ("csd", "initial")),
         ),
     ),
     Claim(
