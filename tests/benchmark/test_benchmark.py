@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,16 @@ def run(tiny: str, out: Path, methods: list[str], seeds: int = 1) -> Path:
 
 def results(directory: Path) -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text()) for path in (directory / "runs").glob("*.json")}
+
+
+def begin_the_second_seed_late(begun: job.BenchmarkJob) -> None:
+    """Learn a first generation; that of the second seed when the first one has a result."""
+    until = time.monotonic() + 60
+    while begun.seed == 1 and not list((begun.directory / "runs").glob("*-seed0.json")):
+        if time.monotonic() > until:
+            raise TimeoutError("No run of the first seed was done before the second seed's first generation.")
+        time.sleep(0.05)
+    lineage.first_generation(begun, Watcher())
 
 
 class TestRuns:
@@ -453,6 +464,21 @@ class TestChanges:
             assert len(set(first)) == 1
             assert Workspace(work / "cores").generation("v1").fingerprint not in first
         assert {run["threads"] for run in runs} == {max(1, torch.get_num_threads() // 2)}
+
+    def test_runs_do_not_wait_for_the_first_generations_of_other_seeds(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(runner, "get_context", {"spawn": forked.CONTEXT}.__getitem__)
+        monkeypatch.setattr(runner, "_begin", begin_the_second_seed_late)
+        directory = run_benchmark(
+            Experiment("glyphs", "quick", tiny, changes=ProtocolChanges(epochs=1, precision="float32")),
+            ["initial"],
+            seeds=[0, 1],
+            out=tmp_path,
+            processes=2,
+            watcher=Watcher(),
+        )
+        assert sorted(run["seed"] for run in read_runs(directory)) == [0, 1]
 
     def test_unfinished_work_on_other_images_is_not_gone_on_with(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -221,14 +221,16 @@ def _run_all(jobs: Sequence[BenchmarkJob], watcher: Watcher, processes: int = 1)
     with ProcessPoolExecutor(
         together, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
     ) as pool:
-        # Initial generations first: the runs of a seed share them.
-        first = {first_directory(job): job for job in placed}
-        list(pool.map(_begin, first.values()))
         # Rows that differ in what comes after training have one lineage, and run one after another.
-        lines: dict[tuple[int, str], list[BenchmarkJob]] = {}
+        lines: dict[Path, dict[str, list[BenchmarkJob]]] = {}
         for job in placed:
-            lines.setdefault((job.seed, job.contender.learner), []).append(job)
-        futures = {pool.submit(_run_apart, line): line for line in lines.values()}
+            lines.setdefault(first_directory(job), {}).setdefault(job.contender.learner, []).append(job)
+        # They begin when the first generation is there that they share.
+        begun = {pool.submit(_begin, next(iter(sharing.values()))[0]): sharing.values() for sharing in lines.values()}
+        futures = {}
+        for first in as_completed(begun):
+            first.result()
+            futures.update({pool.submit(_run_apart, line): line for line in begun[first]})
         for future in as_completed(futures):
             future.result()
             yield from futures[future]
