@@ -8,7 +8,9 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_args
 
@@ -113,6 +115,18 @@ def begin_the_second_seed_late(begun: job.BenchmarkJob) -> None:
             raise TimeoutError("No run of the first seed was done before the second seed's first generation.")
         time.sleep(0.05)
     lineage.first_generation(begun, Watcher())
+
+
+def count(path: Path) -> None:
+    """Work for a long time, and say so again and again."""
+    for number in range(2400):
+        path.write_text(str(number))
+        time.sleep(0.05)
+
+
+def count_side_by_side(path: Path) -> None:
+    with ProcessPoolExecutor(1, get_context("fork"), runner._work_with, (1,)) as pool:
+        pool.submit(count, path).result()
 
 
 class TestRuns:
@@ -479,6 +493,21 @@ class TestChanges:
             watcher=Watcher(),
         )
         assert sorted(run["seed"] for run in read_runs(directory)) == [0, 1]
+
+    def test_nobody_works_for_a_benchmark_that_was_killed(self, tmp_path: Path) -> None:
+        path = tmp_path / "count"
+        benchmark = forked.CONTEXT.Process(target=count_side_by_side, args=(path,))
+        benchmark.start()
+        until = time.monotonic() + 60
+        while not path.is_file() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert path.is_file()
+        benchmark.kill()
+        benchmark.join()
+        time.sleep(1)
+        reached = path.read_text()
+        time.sleep(1)
+        assert path.read_text() == reached
 
     def test_unfinished_work_on_other_images_is_not_gone_on_with(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,12 +1,15 @@
 """Run protocol × methods × seeds: initial generations shared, finished runs kept, one JSON file for each run."""
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -219,7 +222,7 @@ def _run_all(jobs: Sequence[BenchmarkJob], watcher: Watcher, processes: int = 1)
     threads = max(1, torch.get_num_threads() // together)
     placed = [replace(job, device=f"cuda:{index % devices}") if devices > 1 else job for index, job in enumerate(jobs)]
     with ProcessPoolExecutor(
-        together, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+        together, mp_context=get_context("spawn"), initializer=_work_with, initargs=(threads,)
     ) as pool:
         # Rows that differ in what comes after training have one lineage, and run one after another.
         lines: dict[Path, dict[str, list[BenchmarkJob]]] = {}
@@ -234,6 +237,19 @@ def _run_all(jobs: Sequence[BenchmarkJob], watcher: Watcher, processes: int = 1)
         for future in as_completed(futures):
             future.result()
             yield from futures[future]
+
+
+def _work_with(threads: int) -> None:
+    """Prepare a process of the pool; it ends with the one that began it, however that ended: nobody else hears of its runs."""
+    torch.set_num_threads(threads)
+    if (parent := parent_process()) is not None:
+        Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(process: BaseProcess) -> None:
+    """End this process when another is gone; what it was learning goes on from its last epoch."""
+    process.join()
+    os._exit(1)
 
 
 def _begin(job: BenchmarkJob) -> None:
