@@ -1069,6 +1069,17 @@ class TestTables:
         assert len(lines) == 4
         assert r"60.0 $\pm$ 14.1" in (directory / "table.tex").read_text()
 
+    @pytest.mark.usefixtures("plots")
+    def test_of_several_machines_the_foot_says_which_seeds_ran_on_each(self, written: Callable[..., Path]) -> None:
+        def at(run: dict[str, Any], processor: str, precision: str) -> dict[str, Any]:
+            return {**run, "precision": precision, "hardware": {"processor": processor, "cores": 2, "device": "cpu"}}
+
+        runs = [at(fake("csd", seed, 0.5), "Xeon", "bf16") for seed in (0, 1)]
+        one = write_report(written("one", runs)).read_text()
+        assert "at commit abc on Xeon, 2 cores, cpu, bf16." in one
+        two = write_report(written("two", [at(fake("csd", 4, 0.5), "EPYC", "float32"), *runs])).read_text()
+        assert "at commit abc: seeds 0, 1 on Xeon, 2 cores, cpu, bf16; seed 4 on EPYC, 2 cores, cpu, float32." in two
+
     def test_old_rates_run_from_the_cross_test_to_the_self_test(self, written: Callable[..., Path]) -> None:
         adapted = fake("csd+procrustes", 0, 0.55)
         adapted["measures"]["refresh"] = None

@@ -327,12 +327,7 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
     seeds = sorted({run["seed"] for run in runs})
     groups = by_method(runs)
     data = first["data"]
-    hardware = [run["hardware"] for run in runs]
-    machines = sorted(
-        {f"{machine['processor']}, {machine['cores']} cores, {machine['device']}" for machine in hardware}
-    )
     commits = sorted({str(run["commit"]) for run in runs})
-    precisions = sorted({run.get("precision") or "precision not recorded" for run in runs})
     alone = [name for name, found in groups.items() if len(found) == 1]
     missing = [name for name in ALWAYS if name not in groups]
     remarks = []
@@ -362,9 +357,23 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
         "",
         *(f"- *{column.title}*: {column.explained}." for column in columns),
         "",
-        f"Made by `{_command(runs, seeds)}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)} on {'; '.join(machines)}, "
-        f"{', '.join(precisions)}.",
+        f"Made by `{_command(runs, seeds)}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)}{_machines_text(runs)}.",
     ]
+
+
+def _machines_text(runs: Sequence[Run]) -> str:
+    """On which machine, and in which precision, runs of a commit were made; of several, which seeds on each."""
+    places: dict[str, set[int]] = {}
+    for run in runs:
+        machine, precision = run["hardware"], run.get("precision") or "precision not recorded"
+        place = f"on {machine['processor']}, {machine['cores']} cores, {machine['device']}, {precision}"
+        places.setdefault(place, set()).add(run["seed"])
+    if len(places) == 1:
+        return f" {next(iter(places))}"
+    return ": " + "; ".join(
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} {place}"
+        for seeds, place in sorted((sorted(seeds), place) for place, seeds in places.items())
+    )
 
 
 def _classes_text(runs: Sequence[Run]) -> str:
