@@ -8,14 +8,23 @@ from statistics import fmean
 from typing import Any
 
 import claims
-from common import recorded, recorded_whole, wrapped
+from common import recorded, recorded_whole, table, wrapped, write_between
 from evergallery.benchmark.further_tables import ranks_markdown
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.report import write_report
-from evergallery.benchmark.tables import begins_alike, by_method, markdown, read_runs
+from evergallery.benchmark.tables import (
+    COLUMNS,
+    begins_alike,
+    by_method,
+    difference,
+    difference_text,
+    markdown,
+    read_runs,
+)
 from evergallery.benchmark.updates import updates_markdown
 
 ROOT = Path(__file__).parents[1]
+CARD = ROOT / "docs" / "methods" / "evergreen.md"
 FURTHER = {"ablation": "What each part of evergreen contributes: {}"}
 """Directories below that of the results which hold directories of their own, and what their sections are called."""
 
@@ -35,18 +44,15 @@ generated characters that no table shows and on a part of CIFAR-100's training i
 that search chose, or a narrower one before it (`bct@weight=16`, `lce@alignment_weight=400`, `evergreen@anchor_weight=7.5`),
 beside the published settings, where the two differ and a table has both. Budgets of `standard` are for two
 CPU cores: minutes where the papers train for a day, so absolute figures lie below the published ones. Seconds are rough: runs
-went side by side, one thread each, beside other work.
+went side by side, one thread each, beside other work, and some were paused on the way.
 
 STANDING
 
-Which method is ahead is said by the differences under each table, paired on the seed, and by nothing else: an order that the
-seeds do not carry stands in parentheses there. The same seed on another processor, or with another precision, rounds otherwise,
-and training multiplies that: up to 7 points lay between two processors, in runs that were not kept. So a table of one seed shows
-no order, and a figure of one seed is marked.
+ORDERS
 
-Rows `evergreen@expansion=False` are of its network alone, which finds a little less in the old vectors after one update, where
-that is shown at all, and less after many. What is served by default has the first generation's embeddings beside it and finds in
-the old vectors what the first generation finds, neither less nor more ([card](methods/evergreen.md)).
+Rows `evergreen@expansion=False` are of its network alone. What it loses in the old vectors is little on characters, where it is
+shown at all, and much on photographs. What is served by default has the first generation's embeddings beside it and finds in the
+old vectors what the first generation finds, neither less nor more ([card](methods/evergreen.md)).
 
 Evergreen's weights were chosen twice. A first pair (4 and 10) had been run on glyphs here before the second (6 and 30) was
 looked for; that the first lost something in the old vectors for seed 0 is why. The second was then chosen on the development
@@ -54,6 +60,12 @@ images alone; the [card](methods/evergreen.md) has both. What holds it over many
 weights, was chosen on characters of another seed and class order before any run of evergreen on `glyphs-10` was looked at; it
 leaves a first update as it was, so that protocols of two tasks are not concerned.
 """
+
+ORDERS = (
+    "Which method is ahead is said by the differences under each table, paired on the seed, and by nothing else: an order that "
+    "the seeds do not carry stands in parentheses there. The same seed on another processor, or with another precision, rounds "
+    "otherwise, and training multiplies that{}. So a table of one seed shows no order, and a figure of one seed is marked."
+)
 
 
 def standing(directories: Sequence[Path]) -> str:
@@ -102,6 +114,46 @@ def other_images(directories: Sequence[Path]) -> list[str]:
         for most, *others in [sorted(by_digest.values(), key=len, reverse=True)]
         for links in others
     ]
+
+
+def rounding(results: Path) -> str:
+    """How far the runs of one seed lie apart on two machines, of the methods that both have run on the same images."""
+    first, second = results / "glyphs-standard", results / "ablation" / "glyphs-standard"
+    if not all((directory / "runs").is_dir() for directory in (first, second)):
+        return ""
+    others = {(run["method"], run["seed"]): run for run in read_runs(second)}
+    tests = [column for column in COLUMNS if column.title.endswith((" self", " cross"))]
+    apart = [
+        abs(found.mean)
+        for run in read_runs(first)
+        if (other := others.get((run["method"], run["seed"]))) is not None
+        for test in tests
+        if (found := difference([run], [other], test)) is not None
+    ]
+    if not apart:
+        return ""
+    return (
+        f": up to {max(apart):.1f} points lie between two runs of one seed in [{first.name}](#{first.name}) and in the parts of "
+        "evergreen on the same images, which differ in processor, precision and commit"
+    )
+
+
+def side_by_side(results: Path) -> str:
+    """Evergreen minus two of the papers' methods in every protocol, in Markdown."""
+    tests = {"its own": "all self", "v1's": "all cross", "half": "old rate 50"}
+    pairs = [("its own", "initial"), *((test, other) for test in tests for other in ("csd", "mutual"))]
+    rows = []
+    for path in sorted((path.parent for path in results.glob("*/runs")), key=order):
+        runs = by_method(read_runs(path))
+        one = runs["evergreen"][0]
+        columns = {column.title: column for column in COLUMNS}
+        cells = [
+            difference_text(difference(runs["evergreen"], runs[other], columns[tests[test]])) for test, other in pairs
+        ]
+        name = f"[{one['protocol']}](../results.md#{path.name})"
+        rows.append((name, str(len(one["data"]["tasks"]) - 1), str(len(runs["evergreen"])), *cells))
+    heads = (f"{test} − {'v1' if other == 'initial' else other}" for test, other in pairs)
+    return table(("protocol", "updates", "seeds", *heads), rows)
 
 
 def order(directory: Path) -> tuple[int, str]:
@@ -205,6 +257,7 @@ def kept(results: Path) -> list[tuple[str, Path]]:
 def whole_page(results: Path, page: Path) -> str:
     """The page, as the files below a directory say; ``page`` is where it will be."""
     head = HEAD.replace("STANDING", standing([path for title, path in kept(results) if title == path.name]))
+    head = head.replace("ORDERS", wrapped(ORDERS.format(rounding(results))))
     sections = [section(title, path, page) for title, path in kept(results)]
     return "\n".join([head, *sections, search(), claimed()])
 
@@ -218,6 +271,8 @@ def main() -> None:
     for _, directory in kept(options.results):
         write_report(directory)
     options.page.write_text(whole_page(options.results, options.page))
+    if options.results == parser.get_default("results"):
+        write_between(CARD, "protocols", side_by_side(options.results))
     methods = (f"{path.name}: {len(by_method(read_runs(path)))} methods" for _, path in kept(options.results))
     print(options.page, *methods, sep="\n")
 

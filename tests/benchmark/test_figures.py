@@ -227,6 +227,15 @@ def test_the_page_of_results_is_what_the_files_say(results: ModuleType) -> None:
         assert line == expected, f"line {number}: run  python benchmarks/results.py"
 
 
+def test_the_card_of_evergreen_shows_every_protocol_as_the_files_do(results: ModuleType) -> None:
+    """Differences to others are told of all protocols, and not of those alone that speak for it."""
+    written = (
+        results.CARD.read_text().partition("<!-- protocols -->")[2].partition("<!-- end of protocols -->")[0].strip()
+    )
+    assert written == results.side_by_side(ROOT / "results"), "run  python benchmarks/results.py"
+    assert len(written.splitlines()) == 2 + len(list((ROOT / "results").glob("*/runs")))
+
+
 def test_the_tables_beside_the_runs_are_what_they_say(
     results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

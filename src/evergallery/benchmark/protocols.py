@@ -173,7 +173,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
         *(
             BenchmarkProtocol(
                 name=f"photos-grocery-{order}",
-                shows=f"Grocery Store photographs, the classes that nothing was developed on, in halves: {words}",
+                shows=f"Grocery Store photographs, the classes kept for reports, in halves: {words}",
                 data=None,
                 tasks=tasks,
                 budgets=PHOTOGRAPHS,
@@ -187,7 +187,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
         ),
         BenchmarkProtocol(
             name="photos-cifar100-2",
-            shows="CIFAR-100, the classes that nothing was developed on, in halves of a seeded order",
+            shows="CIFAR-100, the classes kept for reports, in halves of a seeded order",
             data="cifar100",
             tasks=seeded_halves,
             budgets=CSD,

@@ -228,10 +228,22 @@ class Difference:
     half: float | None
     seeds: int
 
+    @classmethod
+    def of(cls, apart: Sequence[float]) -> "Difference":
+        """Return that of what lies between the two, seed by seed; there is at least one."""
+        return cls(statistics.fmean(apart), _half_interval(apart), len(apart))
+
     @property
     def shown(self) -> bool:
         """Return whether the seeds show an order of the two."""
         return self.half is not None and abs(self.mean) > self.half
+
+    def text(self) -> str:
+        """Return it as a table has it: in parentheses where no order is shown."""
+        text = f"{self.mean:+.1f}".replace("-", "−")
+        if self.half is None:
+            return f"({text}, one seed)"
+        return f"{text} ± {self.half:.1f}" if self.shown else f"({text} ± {self.half:.1f})"
 
 
 def difference(runs: Sequence[Run], others: Sequence[Run], column: Column) -> Difference | None:
@@ -239,7 +251,7 @@ def difference(runs: Sequence[Run], others: Sequence[Run], column: Column) -> Di
     first, second = ({run["seed"]: column.of(run) for run in group} for group in (runs, others))
     pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
     found = [(100 if column.percent else 1) * (a - b) for a, b in pairs if a is not None and b is not None]
-    return Difference(statistics.fmean(found), _half_interval(found), len(found)) if found else None
+    return Difference.of(found) if found else None
 
 
 def _differences(groups: Mapping[str, Sequence[Run]]) -> list[str]:
@@ -264,26 +276,22 @@ def _differences(groups: Mapping[str, Sequence[Run]]) -> list[str]:
         "|---" + "|---:" * len(heads) + "|",
     ]
     for group in named:
-        row = [_difference_text(cells.get((group, other, c.title))) for other in references for c in columns]
+        row = [difference_text(cells.get((group, other, c.title))) for other in references for c in columns]
         lines.append(f"| {group} | " + " | ".join(row) + " |")
     for name, method in METHODS.items():
         without = method.adds_to
         if without is not None and name in groups and without in groups:
             texts = [
-                f"{column.title} {_difference_text(difference(groups[name], groups[without], column))}"
+                f"{column.title} {difference_text(difference(groups[name], groups[without], column))}"
                 for column in columns
             ]
             lines += ["", f"{name} − {without}: {', '.join(texts)}."]
     return lines
 
 
-def _difference_text(found: Difference | None) -> str:
-    if found is None:
-        return "–"
-    text = f"{found.mean:+.1f}".replace("-", "−")
-    if found.half is None:
-        return f"({text}, one seed)"
-    return f"{text} ± {found.half:.1f}" if found.shown else f"({text} ± {found.half:.1f})"
+def difference_text(found: Difference | None) -> str:
+    """A cell of a table of differences."""
+    return "–" if found is None else found.text()
 
 
 def latex(runs: Sequence[Run]) -> str:
