@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from evergallery.benchmark.provenance import provenance
+from evergallery.benchmark.tables import Difference
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -68,6 +69,11 @@ def recorded(name: str) -> dict[str, Any]:
 def recorded_whole(name: str) -> dict[str, Any]:
     """The same with where it comes from."""
     return cast(dict[str, Any], json.loads((RESULTS / f"{name}.json").read_text()))
+
+
+def apart(one: dict[str, Any], other: dict[str, Any]) -> Difference:
+    """What lies between two rows of a result with their ``seeds``, paired on these."""
+    return Difference.of([a - b for a, b in zip(one["seeds"], other["seeds"], strict=True)])
 
 
 def write_between(page: Path, name: str, text: str) -> None:

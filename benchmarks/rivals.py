@@ -27,8 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import record
+from common import apart, record
 from evergallery.adapters import fit_bilateral, fit_linear
+from evergallery.benchmark.tables import Difference
 from evergallery.retrieval.knn import nearest
 from features import IMAGES, Case, image_case, text_case
 
@@ -187,19 +188,24 @@ def summary(result: dict[str, Any]) -> dict[str, Any]:
     }
     behind: dict[str, dict[str, float]] = {name: {} for name in against}
     ahead: dict[str, list[float]] = {name: [] for name in against}
+    differences: dict[str, list[Difference]] = {name: [] for name in against}
     for name, table in result.items():
         for count in COUNTS:
             row = table[f"{count} pairs"]
             for compared_with, (way, tools) in against.items():
-                best = max(row[tool]["mean"] for tool in tools if tool in row)
-                points = round(row[f"evergallery, {way}"]["mean"] - best, 2)
+                best = max((row[tool] for tool in tools if tool in row), key=lambda of: of["mean"])
+                own = row[f"evergallery, {way}"]
+                points = round(own["mean"] - best["mean"], 2)
+                differences[compared_with].append(apart(own, best))
                 ahead[compared_with].append(points)
                 if points < 0:
                     behind[compared_with][f"{name}, {count} pairs"] = points
     return {
         "points over the best of the others": {
             way: {"mean": round(statistics.mean(points), 2), "least": min(points), "ahead or equal": sum(p >= 0 for p in points),
-                  "of": len(points), "behind": behind[way]}
+                  "of": len(points), "behind": behind[way],
+                  "shown ahead": sum(one.shown and one.mean > 0 for one in differences[way]),
+                  "shown behind": sum(one.shown and one.mean < 0 for one in differences[way])}
             for way, points in ahead.items()
         }
     }  # fmt: skip
