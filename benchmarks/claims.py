@@ -322,6 +322,12 @@ def _told(found: dict[str, Difference]) -> str:
     return "; ".join(f"{name} {one.text()}" for name, one in found.items())
 
 
+def _mapped(result: Any) -> list[tuple[int, int]]:
+    """In how many places queries mapped here are shown ahead and behind: beside all, and beside those that rewrite nothing."""
+    found = result["points over the best of the others"]
+    return [(found[way]["shown ahead"], found[way]["shown behind"]) for way in found if way.startswith("query")]
+
+
 def _rewriters(result: Any) -> tuple[int, Difference]:
     """In how many places another tool's rewriting is shown ahead, and by what on 1 000 text pairs, in points."""
     (text,) = (ways for name, ways in result["recall@1 in %"].items() if name.startswith("text|"))
@@ -723,17 +729,17 @@ CLAIMS = (
     ),
     Claim(
         "docs/upgrades.md",
-        "show no place where another tool finds more than queries mapped here. Among rewriters isotrieve is even with "
+        "The three seeds show queries mapped here to be ahead in 5 of these places, beside either group, and in none behind; in "
+        "the others they show no order. Among rewriters isotrieve is even with "
         "`--direction gallery` all in all, and ahead on 1 000 text pairs, by 1.0 points.",
         (
             Figure(
                 "rivals",
-                lambda r: f"rewriting − ours, texts, 1 000 pairs: {_rewriters(r)[1].text()}",
                 lambda r: (
-                    r["points over the best of the others"]["query, beside all"]["shown behind"] == 0
-                    and _rewriters(r)[0] == 1
-                    and _rewriters(r)[1].shown
+                    f"queries mapped, shown ahead and behind: {_mapped(r)}; rewriting − ours, texts, 1 000 pairs: "
+                    f"{_rewriters(r)[1].text()}"
                 ),
+                lambda r: _mapped(r) == [(5, 0), (5, 0)] and _rewriters(r)[0] == 1 and _rewriters(r)[1].shown,
                 lambda r: [_rewriters(r)[1].mean],
             ),
         ),

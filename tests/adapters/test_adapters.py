@@ -207,6 +207,15 @@ def test_mlp_bends_where_a_line_cannot() -> None:
     assert curved > straight + 0.03
 
 
+def test_the_last_epoch_of_an_mlp_counts() -> None:
+    new = rows(400, 6)
+    old = F.normalize(new.abs() + 0.2 * new)
+    untrained, once = (fit_mlp(new, old, epochs=epochs, learning_rate=1e-2, batch_size=32) for epochs in (0, 1))
+    rotation = untrained.tensors()["linear"]
+    assert torch.allclose(rotation.T @ rotation, torch.eye(6), atol=1e-5), "it begins as a rotation"
+    assert agreement(once(new), old) > agreement(untrained(new), old) + 0.01
+
+
 def test_drift_moves_a_vector_as_its_neighbours_moved() -> None:
     # Two clusters far from each other that move differently.
     near = F.normalize(torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).repeat_interleave(50, 0) + 0.05 * rows(100, 3))

@@ -685,3 +685,7 @@ class TestCL2R:
         step, _, _ = double(CL2R(), labels)
         terms = CL2R().losses(replace(step, state=CL2R().begin(Task(labels, WIDTH, 7, "simplex", OLD))))
         assert terms["feature distillation"].item() == 0
+
+    def test_more_images_of_known_classes_are_held_too(self) -> None:
+        """No class is new: a weight that grows with their number would be none."""
+        assert CL2R().begin(Task(LABELS % OLD, WIDTH, OLD, "simplex", OLD)).weight == 5

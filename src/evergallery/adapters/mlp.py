@@ -95,7 +95,7 @@ def fit_mlp(
         hidden: width of the hidden layer.
         epochs: at most.
         batch_size: of pairs.
-        learning_rate: of Adam.
+        learning_rate: of AdamW.
         seed: of weights, order and the held-out part.
 
     Raises:
@@ -115,13 +115,14 @@ def fit_mlp(
         return (1 - (mapped * target[rows]).sum(1)).mean()
 
     best, best_distance, since = [weight.detach().clone() for weight in weights], float("inf"), 0
-    for _ in range(epochs):
+    # Once more than there are epochs: the last one is judged, too.
+    for done in range(epochs + 1):
         with torch.no_grad():
             now = distance(held_out).item()
         since = 0 if now < best_distance else since + 1
         if since == 0:
             best, best_distance = [weight.detach().clone() for weight in weights], now
-        elif since > PATIENCE:
+        if since > PATIENCE or done == epochs:
             break
         for rows in torch.split(kept[torch.randperm(len(kept), generator=generator)], batch_size):
             optimizer.zero_grad()

@@ -35,7 +35,9 @@ class ProcrustesAdapter(Adapter):
 
 
 def procrustes_rotation(source: Tensor, target: Tensor) -> Tensor:
-    """``R = argmin_{RᵀR = I} |source R - target|²``, in closed form: ``R = P Qᵀ`` with ``sourceᵀ target = P S Qᵀ``.
+    """``R = argmax tr(Rᵀ sourceᵀ target)``, in closed form: ``R = P Qᵀ`` with ``sourceᵀ target = P S Qᵀ``.
+
+    That is ``argmin_{RᵀR = I} |source R - target|²`` of spaces of one width (Schönemann 1966).
 
     A narrower space is padded with zeros first, so between widths the columns are orthonormal, or the rows. Of directions
     that no pair shows, any will do: those in which the pairs were first described are taken, so that spaces which agree

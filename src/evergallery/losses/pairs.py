@@ -13,7 +13,7 @@ from evergallery.losses.triplet import batch_hard_triplet
 
 
 def hard_mining(features: Tensor, labels: Tensor, margin: float = 0.1) -> Tensor:
-    """Pairs that violate the order of similarities by a margin (the base loss of Liu et al. 2022 and Chen et al. 2021).
+    """Pairs that violate the order of similarities by a margin (the base loss of Liu et al. 2022 and Chen et al. 2022).
 
     For anchor i with its least similar positive p and its most similar negative n, the negatives with ``s > s_p - m``
     and the positives with ``s < s_n + m`` are kept: ``l_i = mean(1 - s_positive) + mean(s_negative)``, and 0 where no

@@ -1,4 +1,4 @@
-"""Distillation of relations: the similarities within a batch, whatever the coordinates (Chen et al. 2021; Liu et al. 2022)."""
+"""Distillation of relations: the similarities within a batch, whatever the coordinates (Chen et al. 2022; Liu et al. 2022)."""
 
 from torch import Tensor
 from torch.nn import functional as F

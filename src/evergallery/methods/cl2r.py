@@ -23,7 +23,8 @@ class CL2R(Method["OldClasses"]):
 
     Attributes:
         old_images_per_class: how many of each old class are kept, its part of the validation included; published: 20.
-        weight: w₀ of the distillation, which grows with ``sqrt(new classes / old classes)``; 5 in the published configurations
+        weight: w₀ of the distillation, which grows with ``sqrt(new classes / old classes)``, and stands as it is where no class
+            is new; 5 in the published configurations
             (default of its code: 10).
         old_share: of each batch that is old images; published: half. By default a batch holds old and new ones in the
             proportion in which there are images.
@@ -47,7 +48,9 @@ class CL2R(Method["OldClasses"]):
     def begin(self, task: Task) -> "OldClasses":
         """Return how many classes are old, and the weight that follows from it."""
         new = task.classes - task.old_classes
-        return OldClasses(task.old_classes, self.weight * math.sqrt(new / max(task.old_classes, 1)))
+        # More images of the same classes, which the published code does not meet: they would not be held at all.
+        growth = math.sqrt(new / max(task.old_classes, 1)) if new else 1.0
+        return OldClasses(task.old_classes, self.weight * growth)
 
     def losses(self, step: Step["OldClasses"]) -> dict[str, Tensor]:
         """Terms ``classification``, features not normalised, and ``feature distillation`` on the images of old classes."""

@@ -82,7 +82,7 @@ class Needs:
         if self.own_passes:
             parts += [f"{self.own_passes} passes of the new network"]
         if self.root:
-            parts += ["later the root"]
+            parts += ["later the root", "served beside its root"]
         if self.beside == "network":
             parts += ["a second training"]
         return ", ".join(parts) or "none"

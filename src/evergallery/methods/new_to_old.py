@@ -15,8 +15,7 @@ from evergallery.methods.values import Count, Positive, Weight
 class NewToOldContrastive(Method[None]):
     """Each new embedding is nearer to its own old one than to those of other classes, by a softmax.
 
-    OpenCompatible's form, whose only positive is the image's own old vector; openBCT's averages over all old vectors of
-    the class.
+    OpenCompatible's form, whose only positive is the image's own old vector.
 
     Attributes:
         triplet_margin: of the loss on the new images, in units of cosine similarity.
