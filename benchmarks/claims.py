@@ -280,7 +280,7 @@ def _coverages(result: Any, beside: bool) -> list[float]:
     ]
 
 
-def _apart(result: Any, one: str, share: str | None, other: str) -> dict[str, Difference]:
+def _beside(result: Any, one: str, share: str | None, other: str) -> dict[str, Difference]:
     """By place: what one way of answering finds more than another, in points, paired on the seed."""
     places = {name.replace("|", ", "): ways for name, ways in result.items() if "|" in name}
     return {
@@ -297,24 +297,24 @@ OLD, FULL = "wait: the old model alone", "everything refreshed"
 
 def _upgrades(result: Any) -> dict[str, Difference]:
     """By place: what a full refresh finds more than the old model, where the seeds show it."""
-    return {name: found for name, found in _apart(result, FULL, None, OLD).items() if found.shown}
+    return {name: found for name, found in _beside(result, FULL, None, OLD).items() if found.shown}
 
 
 def _rescored(result: Any) -> dict[str, Difference]:
     """In the same places: what re-scoring 20 finds more before anything is refreshed."""
     return {
-        name: found for name, found in _apart(result, "re-score 20", "0 %", OLD).items() if name in _upgrades(result)
+        name: found for name, found in _beside(result, "re-score 20", "0 %", OLD).items() if name in _upgrades(result)
     }
 
 
 def _lost_by_dual_queries(result: Any) -> dict[str, Difference]:
     """By place: what a dual query finds fewer than the old model with a quarter refreshed, where the seeds show it."""
-    return {name: found for name, found in _apart(result, "dual query", "25 %", OLD).items() if found.shown}
+    return {name: found for name, found in _beside(result, "dual query", "25 %", OLD).items() if found.shown}
 
 
 def _ten_ahead(result: Any) -> dict[str, Difference]:
     """By place: what re-scoring 10 finds more than a full refresh, where the seeds show it."""
-    found = _apart(result, "re-score 10", "0 %", FULL)
+    found = _beside(result, "re-score 10", "0 %", FULL)
     return {name: one for name, one in found.items() if one.shown and one.mean > 0}
 
 
