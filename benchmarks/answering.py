@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from common import DOCS, apart, record, recorded, table, wrapped, write_between
+from common import DOCS, apart, paired_on, record, recorded, table, wrapped, write_between
 from evergallery import Workspace
 from evergallery.adapters import fit_bilateral
 from evergallery.data.image_set import ImageSet
@@ -301,10 +301,7 @@ def differences(result: dict[str, Any], cases: Sequence[str], heads: Sequence[st
         ]
         for way, share, other in APART
     ]
-    return (
-        "Differences in points, paired on the seed: mean ± half of the 95 % interval by Student's t. In parentheses where the "
-        f"interval holds 0, so that the seeds show no order.\n\n{table(['difference', *heads], rows)}"
-    )
+    return f"{paired_on('seed')}\n\n{table(['difference', *heads], rows)}"
 
 
 def whole(result: dict[str, Any]) -> str:

@@ -76,6 +76,14 @@ def apart(one: dict[str, Any], other: dict[str, Any]) -> Difference:
     return Difference.of([a - b for a, b in zip(one["seeds"], other["seeds"], strict=True)])
 
 
+def paired_on(what: str) -> str:
+    """What a table of ``apart`` shows, above it: differences paired on a ``"seed"``, for instance."""
+    return (
+        f"Differences in points, paired on the {what}: mean ± half of the 95 % interval by Student's t. In parentheses where the "
+        f"interval holds 0, so that no order is shown."
+    )
+
+
 def write_between(page: Path, name: str, text: str) -> None:
     """Put ``text`` between the marks ``<!-- name -->`` and ``<!-- end of name -->`` of a page, in place of what is there."""
     whole = page.read_text()

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common import DOCS, RESULTS, record, recorded, wrapped, write_between
+from common import DOCS, RESULTS, paired_on, record, recorded, wrapped, write_between
 from common import table as markdown
 from evergallery import Workspace
 from evergallery.adapters.procrustes import fit_procrustes
@@ -267,13 +267,7 @@ def differences(result: dict[str, Any]) -> str:
     found = markdown(
         ("evergreen minus", *heads), [(method, *(cell(method, name) for name in names)) for method in others]
     )
-    return f"{PAIRED}\n\n{found}"
-
-
-PAIRED = (
-    "Differences, paired over the class orders: mean ± half of the 95 % interval by Student's t. In parentheses where the "
-    "interval holds 0, so that these orders show no difference."
-)
+    return f"{paired_on('class order')}\n\n{found}"
 
 
 def others() -> list[str]:
