@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -57,6 +57,12 @@ ADAPTED = "+procrustes"
 """After a method's name: its vectors are turned towards those of the generation before, by the images that it learned from."""
 
 
+def waits(method: str) -> bool:
+    """Whether a method begins with the second update: the published network knows no class, and has no image, that it needs."""
+    needs = METHODS[method.removesuffix(ADAPTED)].needs
+    return needs.old_images or needs.old_head == "needed"
+
+
 def run(
     method: str,
     train: ImageSet,
@@ -80,12 +86,10 @@ def run(
         for number, task in enumerate(tasks):
             before = [name for part in tasks[:number] for name in part]
             old = train.of_classes(before) if chosen.needs.old_images and before else None
-            # The published network knows no class, and has no image: what needs them begins with v2.
-            waits = number == 0 and (chosen.needs.old_images or chosen.needs.old_head == "needed")
             generations.append(
                 shop.learn(
                     train.of_classes(task),
-                    method=METHODS["finetune"]() if waits else chosen,
+                    method=METHODS["finetune"]() if number == 0 and waits(method) else chosen,
                     parent=generations[-1].name,
                     old_data=old,
                     train=None if trained == "neck" else trained,
@@ -223,7 +227,7 @@ def table(result: dict[str, Any], methods: Sequence[str] | None = None) -> str:
     """What the updates give, in Markdown: recall@1 in % with its standard deviation over the seeds."""
     heads = [f"v2 {name}" for name in list(COLUMNS)[:3]] + [f"v3 {name}".strip() for name in list(COLUMNS)[3:]]
     first = next(iter(result["summary"].values()))
-    untouched, its_classes = first["untouched, all"][0], first["untouched, the same"][0]
+    untouched, its_classes = first["untouched, all"][0], " ± ".join(map(str, first["untouched, the same"]))
     rows = [
         "| `learn` by | " + " | ".join(heads) + " |",
         "|---|" + "---:|" * len(heads),
@@ -231,15 +235,34 @@ def table(result: dict[str, Any], methods: Sequence[str] | None = None) -> str:
     ]
     for method in methods or result["summary"]:
         figures = result["summary"][method]
-        cells = [f"{figures[name][0]} ± {figures[name][1]}" for name in COLUMNS.values()]
+        cells = [
+            "–" if empty(method, name) else f"{figures[name][0]} ± {figures[name][1]}" for name in COLUMNS.values()
+        ]
         name = f"**{method}**" if method == "evergreen" else method
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     data = result["data"]
     return "\n".join(rows) + (
         f"\n\n{SETS[data['set']]}: {data['classes']} classes in two halves, {data['training']} training and "
         f"{data['held out']} held-out images;\n{NETWORKS[result['backbone']]} at {result['size']} pixels, {result['seeds']} "
-        "class orders. `joint` had the images of both halves, the others those of the\nsecond alone. Classes that the recipe "
+        "class orders. `joint` had the images of both halves, the others those of the\nsecond alone."
+        f"{waiting(methods or result['summary'])} Classes that the recipe "
         f"was developed on are left out{LOOKED_AT.get(data['set'], '')}. {verdicts(result)}"
+    )
+
+
+def empty(method: str, figure: str) -> bool:
+    """Whether a figure is of fine-tuning, with which a method begins, and so not the method's own."""
+    return waits(method) and figure.startswith("v2")
+
+
+def waiting(methods: Iterable[str]) -> str:
+    """A sentence on the methods that begin with the second update, after a space; empty where none does."""
+    found = [f"`{method}`" for method in methods if waits(method)]
+    if not found:
+        return ""
+    return (
+        f" What {' and '.join(found)} need{'s' * (len(found) == 1)} of an old generation the published network has not, so that "
+        "the first update is fine-tuning's and these cells are empty."
     )
 
 
@@ -256,6 +279,8 @@ def differences(result: dict[str, Any]) -> str:
     names = list(COLUMNS.values())
 
     def cell(method: str, name: str) -> str:
+        if empty(method, name):
+            return "–"
         apart = [
             ours["figures"][name] - theirs["figures"][name]
             for ours, theirs in zip(result["runs"]["evergreen"], result["runs"][method], strict=True)

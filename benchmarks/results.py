@@ -64,7 +64,9 @@ leaves a first update as it was, so that protocols of two tasks are not concerne
 ORDERS = (
     "Which method is ahead is said by the differences under each table, paired on the seed, and by nothing else: an order that "
     "the seeds do not carry stands in parentheses there. The same seed on another processor, or with another precision, rounds "
-    "otherwise, and training multiplies that{}. So a table of one seed shows no order, and a figure of one seed is marked."
+    "otherwise, and training multiplies that{}. So a table of one seed shows no order, and a figure of one seed is marked. Each "
+    "interval is of one comparison alone: of twenty pairs that do not differ, one is shown to, and there are hundreds here. All "
+    "seeds are tested on the same images, so that an interval says nothing of others."
 )
 
 
@@ -117,24 +119,29 @@ def other_images(directories: Sequence[Path]) -> list[str]:
 
 
 def rounding(results: Path) -> str:
-    """How far the runs of one seed lie apart on two machines, of the methods that both have run on the same images."""
-    first, second = results / "glyphs-standard", results / "ablation" / "glyphs-standard"
-    if not all((directory / "runs").is_dir() for directory in (first, second)):
-        return ""
-    others = {(run["method"], run["seed"]): run for run in read_runs(second)}
+    """How far the runs of one seed lie apart in two tables, of the methods that both have run on the same images."""
     tests = [column for column in COLUMNS if column.title.endswith((" self", " cross"))]
-    apart = [
-        abs(found.mean)
-        for run in read_runs(first)
-        if (other := others.get((run["method"], run["seed"]))) is not None
-        for test in tests
-        if (found := difference([run], [other], test)) is not None
-    ]
-    if not apart:
+    furthest: dict[str, float] = {}
+    for further in sorted(path.parent for path in (results / "ablation").glob("*/runs")):
+        first = results / further.name
+        if not (first / "runs").is_dir():
+            continue
+        others = {(run["method"], run["seed"]): run for run in read_runs(further)}
+        apart = [
+            abs(found.mean)
+            for run in read_runs(first)
+            if (other := others.get((run["method"], run["seed"]))) is not None
+            for test in tests
+            if (found := difference([run], [other], test)) is not None
+        ]
+        if apart:
+            furthest[f"[{first.name}](#{first.name})"] = max(apart)
+    if not furthest:
         return ""
+    told = " and ".join(f"up to {points:.1f} points apart in {link}" for link, points in furthest.items())
     return (
-        f": up to {max(apart):.1f} points lie between two runs of one seed in [{first.name}](#{first.name}) and in the parts of "
-        "evergreen on the same images, which differ in processor, precision and commit"
+        f": two runs of one seed lie {told}, beside the parts of evergreen on the same images, which differ in processor, "
+        "precision and commit"
     )
 
 
@@ -222,26 +229,27 @@ def claimed() -> str:
 
 
 def virtual(runs: list[dict[str, Any]]) -> str:
-    """How close virtual features come to the real ones, where a run measured it."""
-    found = next((run for run in runs if run["measures"].get("virtual")), None)
-    if found is None:
+    """How close virtual features come to the real ones, where runs measured it."""
+    measured = [run for run in runs if run["measures"].get("virtual")]
+    if not measured:
         return ""
     names = ("cosine", "cosine_untouched", "recall_real", "recall_virtual", "recall_untouched")
-    rows = [
-        f"| {generation} | {weighting} | {values[names[0]]:.3f} | {values[names[1]]:.3f} | "
-        + " | ".join(f"{100 * values[name]:.1f}" for name in names[2:])
-        + " |"
-        for generation, weightings in found["measures"]["virtual"].items()
-        for weighting, values in weightings.items()
-    ]
-    head = (
-        "| vectors of | weighting | cosine to the real ones | of untouched new ones | recall@1 in real | in virtual "
-        "| in untouched |\n|---|---|---:|---:|---:|---:|---:|"
-    )
+    rows = []
+    for (generation, weighting), gain in claims.virtual_gains(measured).items():
+        found = [run["measures"]["virtual"][generation][weighting] for run in measured]
+        means = [fmean(values[name] for values in found) for name in names]
+        cells = [f"{mean:.3f}" for mean in means[:2]] + [f"{100 * mean:.1f}" for mean in means[2:]]
+        rows.append((generation, weighting, *cells, gain.text()))
+    heads = ("cosine to the real ones", "of untouched new ones", "recall@1 in real", "in virtual", "in untouched")
+    seeds = sorted(run["seed"] for run in measured)
+    told = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     return (
-        f"\nVirtual features of earlier generations (mutual distillation, seed {found['seed']}): estimated from the last "
-        f"generation's features and its memory, beside the real ones and beside doing nothing, on test images of all classes "
-        f"seen; queries are the earlier generation's own.\n\n" + "\n".join([head, *rows]) + "\n"
+        f"\nVirtual features of earlier generations (mutual distillation, {told}): estimated from the last "
+        "generation's features and its memory, beside the real ones and beside doing nothing, on test images of all classes "
+        "seen; queries are the earlier generation's own. The last column is what virtual features find more than untouched "
+        "ones, in points: mean ± half of the 95 % interval.\n\n"
+        + table(("vectors of", "weighting", *heads, "virtual − untouched"), rows)
+        + "\n"
     )
 
 

@@ -343,6 +343,8 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
         remarks.append(f"One seed alone: {', '.join(alone)}.")
     elif alone:
         remarks.append("One seed: which method is ahead may change with another.")
+    if scarce := [column.title for column in columns if _of_one_seed(groups, column)]:
+        remarks.append(f"Of one seed alone in every row: {', '.join(f'*{title}*' for title in scarce)}.")
     if missing:
         remarks.append(f"Not run: {', '.join(missing)}.")
     if earlier := [
@@ -367,6 +369,12 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
         "",
         f"Made by `{_command(runs, seeds)}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)}{_machines_text(runs)}.",
     ]
+
+
+def _of_one_seed(groups: Mapping[str, Sequence[Run]], column: Column) -> bool:
+    """Whether no row of several seeds has more than one value in a column, as where the bound was run for one seed."""
+    values = [sum(column.of(run) is not None for run in found) for found in groups.values() if len(found) > 1]
+    return max(values, default=0) == 1
 
 
 def _machines_text(runs: Sequence[Run]) -> str:
@@ -470,7 +478,7 @@ def set_apart(runs: Sequence[Run], others: Sequence[Run]) -> list[str]:
     return [f"{name} ({a}, {b})" for name, (a, b) in pairs.items() if a != b]
 
 
-T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+T_975 = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469, 7: 2.3646, 8: 2.3060, 9: 2.2622}
 """Quantiles of Student's t by degrees of freedom; beyond them see ``_quantile``."""
 
 
