@@ -279,7 +279,7 @@ def latency(result: dict[str, Any]) -> str:
 APART = (
     ("everything refreshed", None, "wait: the old model alone"),
     ("re-score 20", "0 %", "wait: the old model alone"),
-    ("dual query", "25 %", "wait: the old model alone"),
+    *(("dual query", share, "wait: the old model alone") for share in ("25 %", "50 %", "75 %")),
     ("through an adapter", "0 %", "wait: the old model alone"),
     ("re-score 10", "0 %", "everything refreshed"),
 )

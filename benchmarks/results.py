@@ -39,12 +39,12 @@ The command under a table makes its runs again from the data that the table name
 How to read them: a *self-test* searches vectors of the last generation with its own queries, what a gallery gives that was
 extracted again. A *cross-test* searches the untouched vectors of the first generation. Nothing is chosen on test images: the
 hyper-parameters are those of the papers or of the [cards](methods/README.md), and those of evergreen were chosen on
-generated characters that no table shows and on a part of CIFAR-100's training images. Every method was searched for in
-[the same way](#the-same-search-for-every-method) afterwards, on characters of their own; rows with `@` and a weight have what
-that search chose, or a narrower one before it (`bct@weight=16`, `lce@alignment_weight=400`, `evergreen@anchor_weight=7.5`),
-beside the published settings, where the two differ and a table has both. Budgets of `standard` are for two
-CPU cores: minutes where the papers train for a day, so absolute figures lie below the published ones. Seconds are rough: runs
-went side by side, one thread each, beside other work, and some were paused on the way.
+generated characters that no table shows and on a part of CIFAR-100's training images. The weight of every method that has
+one, but of `cl2r`, was searched for in [the same way](#the-same-search-for-every-method) afterwards, on characters of their
+own; rows with `@` and a weight have what that search chose, or a narrower one before it (`bct@weight=16`,
+`lce@alignment_weight=400`, `evergreen@anchor_weight=7.5`), beside the published settings, where the two differ and a table has
+both. Budgets of `standard` are for two CPU cores: minutes where the papers train for a day, so absolute figures lie below the
+published ones. Seconds are rough: runs went side by side, one thread each, beside other work, and some were paused on the way.
 
 STANDING
 

@@ -372,7 +372,7 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
 
 
 def _of_one_seed(groups: Mapping[str, Sequence[Run]], column: Column) -> bool:
-    """Whether no row of several seeds has more than one value in a column, as where the bound was run for one seed."""
+    """Return whether no row of several seeds has more than one value in a column, as where the bound was run for one seed."""
     values = [sum(column.of(run) is not None for run in found) for found in groups.values() if len(found) > 1]
     return max(values, default=0) == 1
 
