@@ -490,8 +490,8 @@ CLAIMS = (
     ),
     Claim(
         "docs/methods/csd.md",
-        "CSD finds 3.3 points more of all classes than fine-tuning; of the new ones no difference is shown. In the old vectors it "
-        "finds 21.8 more, and stays 4.2 points behind the first generation.",
+        "CSD finds 3.3 points more of all classes than fine-tuning; of the new ones no difference is shown. In the old vectors "
+        "it finds 21.8 more, and stays 4.2 points behind the first generation.",
         (
             Order(HALVES, "csd", "finetune", "all self", more=True),
             Order(HALVES, "csd", "finetune", "new self", more=None),
@@ -501,9 +501,9 @@ CLAIMS = (
     ),
     Claim(
         "docs/methods/csd.md",
-        "On three protocols of four or nine updates (`glyphs-10`, `cifar100-10`, groceries) CSD is not shown to find more in them "
-        "than fine-tuning, and on groceries it stays 72.1 points behind the first generation. On `glyphs-5`, `glyphs-10` and "
-        "`cifar100-10` a Procrustes map behind fine-tuning finds 14.5, 7.0 and 4.4 points more there.",
+        "On three protocols of four or nine updates (`glyphs-10`, `cifar100-10`, groceries) CSD is not shown to find more in "
+        "them than fine-tuning, and on groceries it stays 72.1 points behind the first generation. On `glyphs-5`, `glyphs-10` "
+        "and `cifar100-10` a Procrustes map behind fine-tuning finds 14.5, 7.0 and 4.4 points more there.",
         (
             *(NoMore(directory, "csd", "finetune", "all cross") for directory in (LONG, CIFAR_10, GROCERIES)),
             Order(GROCERIES, "initial", "csd", "all cross", more=True),
@@ -550,8 +550,8 @@ CLAIMS = (
     ),
     Claim(
         EVERGREEN,
-        "What each of the two does alone is not shown in v1's vectors or in its own; at half refreshed the root's anchor costs 2.6 "
-        "points of all classes, and averaging 3.9.",
+        "What each of the two does alone is not shown in v1's vectors or in its own; at half refreshed the root's anchor costs "
+        "2.6 points of all classes, and averaging 3.9.",
         tuple(
             Order(ABLATION_5, ALONE, f"{ALONE}@{without}", column, more=more)
             for without in ("root_weight=0", "new_share=1")
@@ -674,8 +674,8 @@ CLAIMS = (
     ),
     Claim(
         EVERGREEN,
-        "evergreen finds 5.7 points more of v1's classes than CSD, in vectors of its own, and 5.8 points fewer of the new ones; in "
-        "v1's vectors it finds 4.1 fewer of the new ones than CSD, and 5.0 fewer than a Procrustes map behind fine-tuning",
+        "evergreen finds 5.7 points more of v1's classes than CSD, in vectors of its own, and 5.8 points fewer of the new ones; "
+        "in v1's vectors it finds 4.1 fewer of the new ones than CSD, and 5.0 fewer than a Procrustes map behind fine-tuning",
         (
             Order(HALVES, "evergreen", "csd", "old self", more=True),
             Order(HALVES, "evergreen", "csd", "new self", more=False),
@@ -718,8 +718,8 @@ CLAIMS = (
     ),
     Claim(
         "README.md",
-        "fewer of the new classes than a method finds that lets the old vectors go: after several updates of characters, and after "
-        "one of photographs, where CSD finds 5.8 points more of them",
+        "fewer of the new classes than a method finds that lets the old vectors go: after several updates of characters, and "
+        "after one of photographs, where CSD finds 5.8 points more of them",
         tuple(
             Order(directory, "evergreen", "csd", "new self", more=False)
             for directory in ("glyphs-5-standard", LONG, HALVES)
@@ -777,9 +777,9 @@ CLAIMS = (
     ),
     Claim(
         "docs/upgrades.md",
-        "while one goes on, three of the eighteen cells of a quarter, a half and three quarters show it 0.2 to 2.6 points below the "
-        "old model, and two, on the pair of 32 dimensions, 7.8 and 9.8 above it. In three places ten candidates find 0.8 to 2.2 "
-        "points more than a full refresh.",
+        "while one goes on, three of the eighteen cells of a quarter, a half and three quarters show it 0.2 to 2.6 points below "
+        "the old model, and two, on the pair of 32 dimensions, 7.8 and 9.8 above it. In three places ten candidates find 0.8 to "
+        "2.2 points more than a full refresh.",
         (
             *(
                 Figure(
