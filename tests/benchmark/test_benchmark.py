@@ -626,6 +626,8 @@ class TestChanges:
         for run in runs:
             assert run["data"]["tasks"] == [4, 4]
             assert (run["network"]["fit"], run["network"]["interpolation"]) == ("stretch", "bicubic")
+            # The other backbone begins anew.
+            assert run["given"] == (["old images"] if run["method"] == "joint" else [])
 
     def test_a_file_of_weights_serves_the_supporting_network_too(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

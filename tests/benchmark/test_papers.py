@@ -232,7 +232,7 @@ READ: dict[str, Callable[[TrainingCall], Any]] = {
     ],
     "loss": lambda built: built.arguments["method"].loss,
     "option": lambda built: {
-        name: value for name, value in built.arguments["method"].parameters().items() if name.endswith("weight")
+        name: value for name, value in built.arguments["method"].parameters().items() if name.endswith("weight") or name == "rows"
     },
 }  # fmt: skip
 RATES = {
@@ -336,7 +336,8 @@ PAPERS: dict[str, tuple[str, str, str, ProtocolChanges, list[dict[str, Any]]]] =
         {**LANDMARKS, "images": 4 * 2}, {**LANDMARKS, "images": 4 * 4},
     ]),
     "bct": ("bct-imagenet", "bct", "imagenet", ProtocolChanges(), [
-        {**IMAGENET, "backbone": "resnet18", "dimension": 512, "ε": 0}, {**IMAGENET, "backbone": "resnet50", "dimension": 2048},
+        {**IMAGENET, "backbone": "resnet18", "dimension": 512, "ε": 0},
+        {**IMAGENET, "backbone": "resnet50", "dimension": 2048, "option": {"weight": 1, "rows": "old"}},
     ]),
 }  # fmt: skip
 ROWS = [
@@ -459,6 +460,15 @@ def test_updates_of_fashion_take_the_epochs_of_the_published_checkpoints(
     birds = PROTOCOLS["mutual-multi-task"].budgets["paper"]
     assert [birds.update_settings(number).epochs for number in (2, 3, 4, 5)] == [1000, 1000, 1000, 1050]
     assert runs("mutual, fashion")[1].settings.epochs == 190
+    for name in ("resnet50", "torchvision/resnet50", "vit_small_patch16_224.augreg_in21k_ft_in1k"):
+        other = PROTOCOLS["mutual-fashion"].changed("paper", ProtocolChanges(backbone=name)).budgets["paper"]
+        assert other.first.batch_size == 48, "the other networks' batches"
+        assert [other.first.epochs, *(other.update_settings(number).epochs for number in (2, 5, 6))] == [
+            170,
+            190,
+            195,
+            150,
+        ]
     shorter = PROTOCOLS["mutual-fashion"].changed("paper", ProtocolChanges(epochs=3)).budgets["paper"]
     assert [shorter.update_settings(number).epochs for number in (2, 3)] == [3, 3]
 

@@ -419,6 +419,34 @@ class TestBCT:
         expected = cross_entropy(logits, LABELS.tolist())
         assert BCT().losses(step)["influence"].item() == pytest.approx(expected)
 
+    def test_rows_of_the_old_head_alone_hold_the_images_of_their_classes(self) -> None:
+        """The published code's ``n2o_map``: the mean over samples whose class the old head knows."""
+        method = BCT(rows="old")
+        step, new, _ = double(method)
+        classes = len(step.parent_head.weight)
+        known = classes > LABELS
+        assert 0 < known.sum() < len(LABELS)
+        logits = 16 * F.normalize(new[known]) @ F.normalize(step.parent_head.weight).T
+        value = method.losses(step)["influence"]
+        assert value.item() == pytest.approx(cross_entropy(logits, LABELS[known].tolist()))
+        moved = gradient(value, new).abs().sum(1) > 0
+        assert torch.equal(moved, known), "an image of a new class is held to nothing"
+        nobody = replace(step, labels=torch.full_like(LABELS, classes))
+        assert method.losses(nobody)["influence"].item() == 0, "a batch may have none of them"
+        with pytest.raises(InputError, match="leave out  --option rows=old"):
+            double(method, LABELS + classes)
+
+    def test_rows_that_are_means_of_every_class(self) -> None:
+        """The published code's synthesised classifier."""
+        method = BCT(rows="means")
+        step, new, old = double(method)
+        present = sorted(set(LABELS.tolist()))
+        rows = torch.stack([old[label == LABELS].mean(0) for label in present])
+        expected = cross_entropy(
+            16 * F.normalize(new) @ F.normalize(rows).T, [present.index(k) for k in LABELS.tolist()]
+        )
+        assert method.losses(step)["influence"].item() == pytest.approx(expected)
+
     def test_the_influence_moves_features_and_neither_head(self) -> None:
         step, new, _ = double(BCT())
         step.parent_head.requires_grad_(True)

@@ -54,8 +54,8 @@ class TrainingPlan:
         return self.update.model_copy(update={"epochs": own[0]}) if own else self.update
 
     def of_backbone(self, name: str | None) -> "TrainingPlan":
-        """The plan where this backbone is asked for."""
-        return self.by_backbone.get((name or "").partition(".")[0], self)
+        """The plan where this backbone is asked for, of whichever library and with whichever weights."""
+        return self.by_backbone.get((name or "").rpartition("/")[2].partition(".")[0], self)
 
     def published_name(self, backbone: str) -> str:
         """The name of a backbone with the tag of the weights that the plan has for it, where none is asked for."""

@@ -1,6 +1,7 @@
 """Named protocols: which classes form which task, which network learns, for how long."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from evergallery.benchmark.budgets import (
     CL2R,
@@ -12,6 +13,7 @@ from evergallery.benchmark.budgets import (
     GLYPHS_10,
     IMAGENET,
     LANDMARKS,
+    OLD_ROWS,
     OMNIGLOT,
     PHOTOGRAPHS,
 )
@@ -19,6 +21,13 @@ from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.data.tasks import Tasks, equal_groups, first_then_groups, halves
 from evergallery.errors import InputError
 
+NECK_AND_HEAD: dict[str, Any] = {
+    "neck": "bn",
+    "head": "linear",
+    "triplets": False,
+    "method_options": {"dual-tuning": {"loss": "cross-entropy"}, **OLD_ROWS},
+}
+"""Dual-Tuning's, and the loss that its configurations have, for the old model and the rivals too: with every budget."""
 METRIC_LEARNING = (1, 2, 4, 8, 16, 32)
 """k of recall@k in papers on CUB-200, Cars-196 and their like."""
 
@@ -211,7 +220,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
         ),
         BenchmarkProtocol(
             name="dual-tuning",
-            shows="Dual-Tuning's: old model on half of the classes, a larger new one with ArcFace on all",
+            shows="Dual-Tuning's: an old model on a part of the classes, a larger new one on all",
             data=None,
             tasks=half_then_all,
             budgets=DUAL_TUNING,
@@ -219,11 +228,11 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             update_backbone="resnet32",
             overlapping=True,
             published_tasks=OLD_IDENTITIES,
-            method_options={"dual-tuning": {"loss": "arcface"}},
+            **NECK_AND_HEAD,
         ),
         BenchmarkProtocol(
             name="dual-tuning-images",
-            shows="Dual-Tuning's with more images: old model on half of each class's images, a larger new one on all",
+            shows="Dual-Tuning's with more images: an old model on half of each class's images, a larger new one on all",
             data=None,
             tasks=all_twice,
             budgets=DUAL_TUNING,
@@ -231,7 +240,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             update_backbone="resnet32",
             overlapping=True,
             first_share=0.5,
-            method_options={"dual-tuning": {"loss": "arcface"}},
+            **NECK_AND_HEAD,
         ),
         BenchmarkProtocol(
             name="bct-imagenet",
@@ -243,6 +252,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             update_backbone="resnet50",
             head="linear",
             overlapping=True,
+            method_options=OLD_ROWS,
             test_split="val",
             triplets=False,
         ),
@@ -257,6 +267,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             dim=512,
             neck="linear-bn",
             overlapping=True,
+            method_options=OLD_ROWS,
             evaluate=("lfw", "ijb-c"),
             held_out=0.1,
         ),
@@ -270,6 +281,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             dim=256,
             neck="linear-bn",
             overlapping=True,
+            method_options=OLD_ROWS,
             evaluate=("roxford5k", "rparis6k", "gldv2-retrieval"),
             held_out=0.1,
         ),
@@ -283,6 +295,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             dim=256,
             neck="linear-bn",
             overlapping=True,
+            method_options=OLD_ROWS,
             first_share=0.3,
             evaluate=("roxford5k", "rparis6k", "gldv2-retrieval"),
             held_out=0.1,

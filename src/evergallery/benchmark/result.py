@@ -11,6 +11,7 @@ from evergallery.benchmark.contenders import Contender
 from evergallery.benchmark.job import BenchmarkJob, TaskImages
 from evergallery.benchmark.lineage import network_of
 from evergallery.benchmark.parts import TRAIN
+from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.benchmark.provenance import provenance
 from evergallery.benchmark.tables import EVERY_IMAGE
 from evergallery.generations.generation import Generation
@@ -37,7 +38,7 @@ def result_of(
         "budget": job.experiment.budget,
         "method": job.contender.name,
         "parameters": method.parameters() if method else {},
-        "given": _given(job.contender, method, len(data.tasks)),
+        "given": _given(job.contender, method, protocol, len(data.tasks)),
         "seed": job.seed,
         "command": shlex.join(["evergallery", *sys.argv[1:]]),
         "options": job.experiment.options,
@@ -86,11 +87,13 @@ def _data(job: BenchmarkJob, data: TaskImages) -> dict[str, Any]:
     }
 
 
-def _given(contender: Contender, method: Method | None, tasks: int) -> list[str]:
+def _given(contender: Contender, method: Method | None, protocol: BenchmarkProtocol, tasks: int) -> list[str]:
     """Return what the method had besides the new images."""
     if method is None:
         return []
-    given = ["parent's weights"] if method.needs.parent_weights else []
+    # Another backbone begins anew, and the one after it goes on with its weights.
+    went_on = method.needs.parent_weights and (protocol.update_backbone is None or tasks > 2)
+    given = ["parent's weights"] if went_on else []
     given += ["parent network"] if method.needs.parent else []
     given += ["first network"] if method.needs.root and tasks > 2 else []
     given += ["old images"] if method.needs.old_images else []
