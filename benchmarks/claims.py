@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from common import apart, recorded_whole
-from evergallery.benchmark.tables import COLUMNS, Difference, Run, by_method, difference, read_runs, summary
+from evergallery.benchmark.differences import Difference
+from evergallery.benchmark.tables import COLUMNS, Run, by_method, difference, read_runs, summary
 from evergallery.benchmark.updates import UPDATE_CURVES, mean_curve
 from evergallery.methods.mutual import Mutual
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from evergallery.benchmark.differences import Difference
 from evergallery.benchmark.provenance import provenance
-from evergallery.benchmark.tables import Difference
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"

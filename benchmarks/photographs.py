@@ -30,8 +30,8 @@ from common import DOCS, RESULTS, paired_on, record, recorded, wrapped, write_be
 from common import table as markdown
 from evergallery import Workspace
 from evergallery.adapters.procrustes import fit_procrustes
+from evergallery.benchmark.differences import Difference
 from evergallery.benchmark.protocol import is_reported
-from evergallery.benchmark.tables import Difference
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import at_most_per_class, equal_groups
 from evergallery.methods import METHODS

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from common import apart, record
 from evergallery.adapters import fit_bilateral, fit_linear
-from evergallery.benchmark.tables import Difference
+from evergallery.benchmark.differences import Difference
 from evergallery.retrieval.knn import nearest
 from features import IMAGES, Case, image_case, text_case
 

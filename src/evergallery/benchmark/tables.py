@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.benchmark.contenders import ALWAYS, BASELINE, BOUND, INITIAL, REFERENCES
+from evergallery.benchmark.differences import Difference, half_interval
 from evergallery.benchmark.known_data import described
 from evergallery.errors import DamagedError, InputError
 from evergallery.methods import METHODS
@@ -212,38 +213,6 @@ def row_name(name: str, runs: Sequence[Run]) -> str:
 
 def _seeds_text(runs: Sequence[Run]) -> str:
     return f"{len(runs)}" if len(runs) > 1 else "**1**"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One method minus another over the seeds that both have, in points of a column.
-
-    Attributes:
-        mean: over the seeds.
-        half: half of its 95 % interval by Student's t; ``None`` for one seed.
-        seeds: how many.
-    """
-
-    mean: float
-    half: float | None
-    seeds: int
-
-    @classmethod
-    def of(cls, apart: Sequence[float]) -> "Difference":
-        """Return that of what lies between the two, seed by seed; there is at least one."""
-        return cls(statistics.fmean(apart), _half_interval(apart), len(apart))
-
-    @property
-    def shown(self) -> bool:
-        """Return whether the seeds show an order of the two."""
-        return self.half is not None and abs(self.mean) > self.half
-
-    def text(self) -> str:
-        """Return it as a table has it: in parentheses where no order is shown."""
-        text = f"{self.mean:+.1f}".replace("-", "−")
-        if self.half is None:
-            return f"({text}, one seed)"
-        return f"{text} ± {self.half:.1f}" if self.shown else f"({text} ± {self.half:.1f})"
 
 
 def difference(runs: Sequence[Run], others: Sequence[Run], column: Column) -> Difference | None:
@@ -461,9 +430,7 @@ def compare(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[str, str, 
                 continue
             factor = 100 if column.percent else 1
             means = [factor * statistics.fmean(values) for values in zip(*known, strict=True)]
-            rows.append(
-                (method, column.title, means[0], means[1], _half_interval([factor * (b - a) for a, b in known]))
-            )
+            rows.append((method, column.title, means[0], means[1], half_interval([factor * (b - a) for a, b in known])))
     return rows
 
 
@@ -480,25 +447,3 @@ def set_apart(runs: Sequence[Run], others: Sequence[Run]) -> list[str]:
     digests = [run["data"].get("fingerprint", "") for run in (first, second)]
     pairs["images"] = (digests[0][:12] or "not recorded", digests[1][:12] or "not recorded")
     return [f"{name} ({a}, {b})" for name, (a, b) in pairs.items() if a != b]
-
-
-T_975 = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469, 7: 2.3646, 8: 2.3060, 9: 2.2622}
-"""Quantiles of Student's t by degrees of freedom; beyond them see ``_quantile``."""
-
-
-def _quantile(freedom: int) -> float:
-    """The 0.975 quantile of Student's t; beyond nine degrees of freedom by its expansion around that of a normal variable.
-
-    Fisher and Cornish 1960, three terms: less than 0.001 too small.
-    """
-    z = statistics.NormalDist().inv_cdf(0.975)
-    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    expanded: float = z + sum(term / float(freedom) ** power for power, term in enumerate(terms, 1))
-    return T_975.get(freedom, expanded)
-
-
-def _half_interval(differences: Sequence[float]) -> float | None:
-    freedom = len(differences) - 1
-    if freedom < 1:
-        return None
-    return _quantile(freedom) * statistics.stdev(differences) / math.sqrt(len(differences))
