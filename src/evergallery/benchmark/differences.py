@@ -1,4 +1,4 @@
-"""What lies between two methods, seed by seed: the mean, and the interval of Student's t."""
+"""Differences of two methods, seed by seed: the mean, and the interval of Student's t."""
 
 import math
 import statistics
