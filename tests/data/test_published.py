@@ -14,8 +14,10 @@ from PIL import Image
 import published_toys
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.known_sets import PLAIN, layout_of
 from evergallery.data.listing import SPLITS
-from evergallery.data.published import COMMON, LAYOUTS, PLAIN, layout_of
+from evergallery.data.published import LAYOUTS
+from evergallery.data.published_files import COMMON
 from evergallery.data.sources import load
 from evergallery.errors import InputError
 from published_toys import make_published
@@ -222,8 +224,7 @@ def test_damaged_tables_are_named(name: str, file: str, text: str, message: str,
 def test_a_folder_beside_the_right_one_is_told_apart(name: str, tmp_path: Path) -> None:
     root = make_published(name, tmp_path / "sets", classes=2, each=1)
     inside = next(path for path in root.iterdir() if path.is_dir())
-    # One too deep, and one too shallow; Grocery's usual folder lies in another.
-    for place in (inside, *([tmp_path] if name != "grocery" else [])):
+    for place in (inside, tmp_path):
         with pytest.raises(InputError, match=f"{re.escape(str(root))} holds all of it: name that with --data-dir"):
             load(name, SMALL, data_dir=place)
     if name not in PLAIN:
@@ -320,7 +321,9 @@ def test_an_archive_in_a_folder_of_its_own_is_no_set_of_other_classes(
             shutil.rmtree(whole)
         else:
             whole.rename(folder / folder.name)
-    with pytest.raises(InputError, match="move them up|unpack it again|is not complete|can be read|holds no images"):
+    with pytest.raises(
+        InputError, match="move them up|unpack it again|is not complete|unpack or copy them|holds no images"
+    ):
         load(name, SMALL, data_dir=tmp_path)
 
 
@@ -375,13 +378,22 @@ def test_cars_in_two_parts_with_their_development_kit(tmp_path: Path) -> None:
               "cars_test_annos_withlabels.mat": [(1, 1, "00001.jpg")]}  # fmt: skip
     for table, rows in tables.items():
         io.savemat(root / table, {"annotations": np.array(rows, dtype=types)})
-    assert facts(load("cars196", SMALL, data_dir=tmp_path), root) == {
+    expected = {
         ("cars_train/00001.jpg", names[1], "train", None), ("cars_train/00002.jpg", names[0], "train", None),
         ("cars_test/00001.jpg", names[0], "test", None),
     }  # fmt: skip
+    assert facts(load("cars196", SMALL, data_dir=tmp_path), root) == expected
+    assert layout_of(root) == "cars196"
+    assert facts(load(root, SMALL), root) == expected, "its folders are not taken for classes"
     io.savemat(root / "devkit/cars_meta.mat", {"class_names": np.array(names[:1], dtype=object)})
     with pytest.raises(InputError, match="cars_train_annos.mat cannot be read"):
         load("cars196", SMALL, data_dir=tmp_path)
+    (root / "cars_test_annos_withlabels.mat").unlink()
+    for place in (tmp_path, root):
+        with pytest.raises(
+            InputError, match=r"stanford_cars should hold .*, and lacks cars_test_annos_withlabels\.mat\."
+        ):
+            load("cars196", SMALL, data_dir=place)
 
 
 class TestImageNetAsItUnpacks:
@@ -425,6 +437,14 @@ class TestImageNetAsItUnpacks:
         with pytest.raises(InputError, match="download it again"):
             load("imagenet", SMALL, data_dir=tmp_path)
 
+    def test_a_folder_above_all_of_it_is_told_which_to_name(self, root: Path, tmp_path: Path) -> None:
+        place = tmp_path / "sets" / "competition"
+        place.mkdir(parents=True)
+        (tmp_path / "ILSVRC").rename(place / "ILSVRC")
+        whole = re.escape(str(place / root.relative_to(tmp_path)))
+        with pytest.raises(InputError, match=f"{whole} holds all of it: name that with --data-dir"):
+            load("imagenet", SMALL, data_dir=tmp_path / "sets")
+
     def test_without_either_it_is_said_what_is_missing(self, root: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="put LOC_val_solution.csv or ILSVRC2012_devkit_t12/ beside it"):
             load("imagenet", SMALL, data_dir=tmp_path)
@@ -440,13 +460,26 @@ def test_places_by_the_lists_that_torchvision_reads(learned: str, tested: str, t
     (tmp_path / "categories_places365.txt").write_text(f"{airfield} 0\n{outdoor} 9\n")
     table = tmp_path / "places365_val.txt"
     table.write_text("Places365_val_00000001.jpg 9\n")
-    assert facts(load("places365", SMALL, data_dir=tmp_path), tmp_path) == {
+    expected = {
         (f"{learned}{airfield}/00000001.jpg", "airfield", "train", None),
         (f"{learned}{outdoor}/00000001.jpg", "apartment_building-outdoor", "train", None),
         (f"{tested}/Places365_val_00000001.jpg", "apartment_building-outdoor", "test", None),
     }
+    assert facts(load("places365", SMALL, data_dir=tmp_path), tmp_path) == expected
+    assert layout_of(tmp_path) == "places365"
+    assert facts(load(tmp_path, SMALL), tmp_path) == expected, "its folders are not taken for classes"
     table.write_text("Places365_val_00000001.jpg 7\n")
     with pytest.raises(InputError, match=r"places365_val.txt cannot be read \('7'\)"):
+        load("places365", SMALL, data_dir=tmp_path)
+    table.write_text("Places365_val_00000001.jpg 9\n")
+    (tmp_path / "filelist_places365-standard").mkdir()
+    for file in tmp_path.glob("*.txt"):
+        file.rename(tmp_path / "filelist_places365-standard" / file.name)
+    assert facts(load("places365", SMALL, data_dir=tmp_path), tmp_path) == expected, "with its lists as they unpack"
+    shutil.rmtree(tmp_path / "filelist_places365-standard")
+    with pytest.raises(
+        InputError, match=r"lacks places365_train_standard\.txt, places365_val\.txt, categories_places365"
+    ):
         load("places365", SMALL, data_dir=tmp_path)
 
 
@@ -467,10 +500,18 @@ def test_faces_by_a_list_or_a_folder_for_each_person(file: str | None, row: str,
     if file is not None:
         (root / file).write_text("\n".join(row.format(path=path, label=label) for path, label, *_ in expected))
     (root / "train.rec").touch()
-    assert facts(load("ms-celeb", SMALL, data_dir=tmp_path), root) == expected
+    for place in (tmp_path, root):
+        assert facts(load("ms-celeb", SMALL, data_dir=place), root) == expected
+    if above:
+        root = root.rename(tmp_path / "faces")
+        assert facts(load("ms-celeb", SMALL, data_dir=root), root) == expected
 
 
 def test_faces_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"hold list.txt \(or train.lst, or a folder for each person, in it or in imgs/\)"
+    ):
+        load("ms-celeb", SMALL, data_dir=tmp_path)
     root = tmp_path / "ms-celeb"
     root.mkdir()
     (root / "train.rec").touch()

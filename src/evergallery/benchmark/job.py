@@ -15,7 +15,7 @@ from evergallery.data.datasets import MADE, NAMED
 from evergallery.data.evaluation_sets import EVALUATION_SETS
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images.sizes import size_text
-from evergallery.data.published import layout_of
+from evergallery.data.known_sets import layout_of
 from evergallery.data.tasks import Tasks
 from evergallery.files import sha256_of
 from evergallery.methods import Method

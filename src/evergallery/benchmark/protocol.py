@@ -12,7 +12,6 @@ from evergallery.benchmark.parts import ProtocolImages, parts_of
 from evergallery.data.datasets import MADE, NAMED
 from evergallery.data.images import Fit, Interpolation, Preprocessing
 from evergallery.data.images.sizes import Size
-from evergallery.data.published import layout_of
 from evergallery.data.sources import load
 from evergallery.data.tasks import Tasks
 from evergallery.errors import InputError, require_option
@@ -184,12 +183,6 @@ class BenchmarkProtocol:
             raise InputError(f"The protocol {self.name!r} runs on images of your own: name them with --data.")
         named = self.runs_on_its_own(data)
         source = str(self.data if named else data)
-        inside = None if named else layout_of(Path(source).absolute().parent)
-        if inside is not None and Path(source).is_dir():
-            raise InputError(
-                f"{source} is a part of a set whose split is published: name all of it with  --data {inside} --data-dir "
-                f"{Path(source).absolute().parent}"
-            )
         images = load(
             source,
             self.preprocessing(plan).with_margins,

@@ -11,19 +11,27 @@ from evergallery.data.columns import csv_records
 from evergallery.data.images.parts import Box
 from evergallery.data.listing import Entry, Listing
 from evergallery.data.published_files import (
-    FOLDERS_OF,
+    GROCERIES,
+    IMAGES_INSHOP,
     LIST_INSHOP,
     complete_root,
     damaged,
     fields,
     files_in,
-    folders_of,
-    has,
     holds,
     lines,
+    place_of,
     read_matlab,
 )
-from evergallery.data.published_large import IMAGENET, MS_CELEB, PLACES365, imagenet, ms_celeb, places365
+from evergallery.data.published_large import (
+    IMAGENET,
+    MS_CELEB,
+    PLACES365,
+    PLACES_BY_LISTS,
+    imagenet,
+    ms_celeb,
+    places365,
+)
 from evergallery.errors import InputError
 
 MARKET, DUKE, VERI = (
@@ -56,10 +64,9 @@ def cars196(data_dir: Path | None) -> Listing:
 
     Or as ``cars_train`` and ``cars_test`` with their development kit, which torchvision reads.
     """
-    for root in () if data_dir is None else (data_dir / "stanford_cars", data_dir / "cars196", data_dir):
-        if holds(root, CARS_IN_PARTS):
-            return _cars_in_parts(root)
     root = root_of("cars196", data_dir)
+    if holds(root, CARS_IN_PARTS):
+        return _cars_in_parts(root)
     content = read_matlab(root / "cars_annos.mat", "cars196")
     try:
         names = np.atleast_1d(content["class_names"])
@@ -114,7 +121,7 @@ def inshop(data_dir: Path | None) -> Listing:
     Images are taken whole, as papers on metric learning take them; the boxes of ``list_bbox_inshop.txt`` are not read.
     """
     root = root_of("inshop", data_dir)
-    table = next(place for folder in FOLDERS_OF[LIST_INSHOP] if (place := root / folder / LIST_INSHOP).is_file())
+    table = place_of(root, LIST_INSHOP) or root / LIST_INSHOP
     # The archives unpack to img or img_highres, in Img or beside it; a number of images and a line of headings come first.
     folders = (root / above / name for name in ("img", "img_highres") for above in ("Img", ""))
     folder = next((folder for folder in folders if folder.is_dir()), root / "img")
@@ -250,16 +257,18 @@ def gldv2(data_dir: Path | None) -> Listing:
     return Listing(entries())
 
 
-CARS_IN_PARTS = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_train", "cars_test")
+CARS_IN_PARTS = (
+    "devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "devkit/cars_meta.mat", "cars_train", "cars_test",
+)  # fmt: skip
 LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tuple[str, ...]]] = {
     "cub200": (
         cub200, ("CUB_200_2011",),
         ("images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt"),
     ),
-    "cars196": (cars196, ("cars196",), ("cars_annos.mat", "car_ims")),
+    "cars196": (cars196, ("cars196", "stanford_cars"), ("cars_annos.mat", "car_ims")),
     "dogs": (dogs, ("StanfordDogs", "stanford-dogs"), ("train_list.mat", "test_list.mat", "Images")),
     "sop": (sop, ("Stanford_Online_Products",), ("Ebay_train.txt", "Ebay_test.txt")),
-    "inshop": (inshop, ("In-shop", "Inshop", "In_shop", "In-shop Clothes Retrieval Benchmark"), (LIST_INSHOP,)),
+    "inshop": (inshop, ("In-shop", "Inshop", "In_shop", "In-shop Clothes Retrieval Benchmark"), (IMAGES_INSHOP, LIST_INSHOP)),
     "deepfashion2": (deepfashion2, ("DeepFashion2", "deepfashion2"), ("train/annos", "validation/annos")),
     "dukemtmc": (dukemtmc, ("DukeMTMC-reID",), ("bounding_box_train", "query", "bounding_box_test")),
     "market1501": (
@@ -274,52 +283,15 @@ LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tupl
     "places365": (places365, *PLACES365),
     "omniglot": (omniglot, ("omniglot", "omniglot-py"), ("images_background", "images_evaluation")),
     "grocery": (
-        grocery, ("GroceryStoreDataset/dataset", "dataset"), ("train.txt", "val.txt", "test.txt", "train", "test")
+        grocery, ("GroceryStoreDataset/dataset", "dataset"),
+        ("train.txt", "val.txt", "test.txt", GROCERIES, "train", "test"),
     ),
     "gldv2": (gldv2, ("gldv2", "google-landmarks-v2"), ("train_clean.csv", "train")),
     "ms-celeb": (ms_celeb, *MS_CELEB),
 }  # fmt: skip
 """Published layouts by the name of the set: its reader, the folders of the data directory to look in, and what one must hold."""
-COMMON = frozenset(
-    {"train", "val", "test", "query", "Images", "images.txt", "classes.txt", "train.txt", "val.txt", "test.txt"}
-)
-"""The names that folders of anything hold."""
-ENOUGH = 4
-"""The number of these that no folder of anything holds together."""
-PLAIN = frozenset({"imagenet", "places365", "ms-celeb"})
-"""Layouts that many sets share, so that a folder in one is not known by it."""
-
-
-def layout_of(folder: Path) -> str | None:
-    """The name of the set whose published layout a folder has; ``None`` where it is no set that is known."""
-    for name, (_, _, needed) in LAYOUTS.items():
-        if name not in PLAIN and holds(folder, needed):
-            if name == "dukemtmc" and not any((folder / "query").glob("????_c*_f*.jpg")):
-                continue  # Market-1501's folders have the same names.
-            return name
-    return None
-
-
-def require_no_known_set(folder: Path) -> None:
-    """Refuse a folder that holds a known set, or most of one: its folders would be taken for classes.
-
-    Raises:
-        InputError: it does.
-    """
-    for below in folders_of(folder):
-        if (name := layout_of(below)) is not None:
-            raise InputError(f"{folder} holds the set {name!r}, in {below}: name that folder.")
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for name, (_, _, needed) in LAYOUTS.items():
-        there = [entry for entry in needed if has(folder, entry)]
-        if name not in PLAIN and (set(there) - COMMON or len(there) >= ENOUGH):
-            alike.setdefault(tuple(entry for entry in needed if entry not in there), []).append(repr(name))
-    if alike:
-        missing, names = next(iter(alike.items()))
-        raise InputError(
-            f"{folder} looks like the set {' or '.join(names)} and lacks {', '.join(missing)}: unpack the set again, or name a "
-            f"folder with a folder for each class."
-        )
+OTHER_FORMS = {"cars196": (CARS_IN_PARTS,), "places365": (PLACES_BY_LISTS,)}
+"""Contents that the folder of a set may have in place of these."""
 
 
 def root_of(name: str, data_dir: Path | None) -> Path:
@@ -329,7 +301,7 @@ def root_of(name: str, data_dir: Path | None) -> Path:
         InputError: none holds what the set consists of.
     """
     _, candidates, needed = LAYOUTS[name]
-    return complete_root(name, data_dir, candidates, needed)
+    return complete_root(name, data_dir, candidates, needed, *OTHER_FORMS.get(name, ()))
 
 
 def _reid(name: str, data_dir: Path | None, form: re.Pattern[str], example: str) -> Listing:

@@ -7,17 +7,46 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.data.images.kinds import SUFFIXES
+from evergallery.data.places import is_there
 from evergallery.errors import InputError, MissingExtraError
 
 LIST_INSHOP = "list_eval_partition.txt"
-FOLDERS_OF = {LIST_INSHOP: ("", "Eval", "Anno")}
+PLACES_LISTS = ("places365_train_standard.txt", "places365_val.txt", "categories_places365.txt")
+FOLDERS_OF = {
+    LIST_INSHOP: ("", "Eval", "Anno"),
+    **dict.fromkeys(PLACES_LISTS, ("", "filelist_places365-standard")),
+}
 """The folders in which copies of a set keep one of its files."""
+OR = " or "
+"""Stands between the names that an entry of a set has in several copies."""
+IMAGES_INSHOP = OR.join(("Img", "img", "img_highres"))
+GROCERIES = OR.join(("train/Fruit", "train/Packages", "train/Vegetables"))
+COMMON = frozenset(
+    {"train", "val", "test", "query", "Images", "images.txt", "classes.txt", "train.txt", "val.txt", "test.txt"}
+    | {IMAGES_INSHOP, GROCERIES}
+)
+"""The entries of sets that folders of anything hold."""
 ENTRIES, LOOKED_INTO = 1000, 50
 """The number of entries of a folder, and of folders among them, that are looked at for a known set."""
 
 
-def complete_root(name: str, data_dir: Path | None, candidates: Sequence[str], needed: Sequence[str]) -> Path:
+def complete_root(
+    name: str,
+    data_dir: Path | None,
+    candidates: Sequence[str],
+    needed: Sequence[str],
+    *others: Sequence[str],
+    instead: str = "",
+) -> Path:
     """The folder that holds everything ``needed``: a candidate below ``data_dir``, or ``data_dir`` itself.
+
+    Args:
+        name: of the set.
+        data_dir: where sets lie.
+        candidates: folders to look in.
+        needed: what one of them must hold.
+        others: what it may hold in place of that, each.
+        instead: what else will do, for the message.
 
     Raises:
         InputError: there is none.
@@ -25,17 +54,26 @@ def complete_root(name: str, data_dir: Path | None, candidates: Sequence[str], n
     if data_dir is None:
         raise InputError(
             f"The set {name!r} is read from disk: say with --data-dir (data_dir in Python) which folder holds "
-            f"{candidates[0]}/ with {', '.join(needed)}."
+            f"{candidates[0]}/ with {', '.join(needed)}{instead}."
         )
+    forms = (needed, *others)
     roots = [*(data_dir / candidate for candidate in candidates), data_dir]
     for root in roots:
-        if holds(root, needed):
+        if any(holds(root, form) for form in forms):
             return root
-    root = next((root for root in roots[:-1] if root.is_dir()), roots[0])
-    missing = [entry for entry in needed if not has(root, entry)]
-    text = f"The set {name!r} is not complete: {root} should hold {', '.join(needed)}, and lacks {', '.join(missing)}"
-    near = next((folder for folder in _near(data_dir) if holds(folder, needed)), None)
-    raise InputError(f"{text}." if near is None else f"{text}; {near} holds all of it: name that with --data-dir.")
+    there = [root for root in roots[:-1] if root.is_dir()] or [roots[0], data_dir]
+    # The first of those that hold most of what no other folder holds.
+    root, form = max(
+        ((root, form) for root in there for form in forms),
+        key=lambda pair: sum(entry not in COMMON and has(pair[0], entry) for entry in pair[1]),
+    )
+    missing = [entry for entry in form if not has(root, entry)]
+    text = f"The set {name!r} is not complete: {root} should hold {', '.join(form)}{instead}, and lacks {', '.join(missing)}"
+    near = (
+        place for folder in _near(data_dir) for place in (folder, *(folder / candidate for candidate in candidates))
+    )
+    whole = next((place for place in near if any(holds(place, form) for form in forms)), None)
+    raise InputError(f"{text}." if whole is None else f"{text}; {whole} holds all of it: name that with --data-dir.")
 
 
 def holds(root: Path, needed: Sequence[str]) -> bool:
@@ -44,8 +82,14 @@ def holds(root: Path, needed: Sequence[str]) -> bool:
 
 
 def has(root: Path, entry: str) -> bool:
-    """Return whether a folder has a file or folder of a set, where copies of the set have it."""
-    return any((root / folder / entry).exists() for folder in FOLDERS_OF.get(entry, ("",)))
+    """Return whether a folder has a file or folder of a set, under a name and in a place that copies of the set have."""
+    return place_of(root, entry) is not None
+
+
+def place_of(root: Path, entry: str) -> Path | None:
+    """The place at which a folder has a file or folder of a set; ``None`` where it has none."""
+    places = (root / folder / name for name in entry.split(OR) for folder in FOLDERS_OF.get(name, ("",)))
+    return next((place for place in places if is_there(str(place))), None)
 
 
 def _near(folder: Path) -> Iterator[Path]:
@@ -62,6 +106,15 @@ def folders_of(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             return [Path(entry.path) for entry in islice(entries, ENTRIES) if entry.is_dir()][:LOOKED_INTO]
+    except OSError:
+        return []
+
+
+def names_in(folder: Path) -> list[str]:
+    """Some of the names in a folder; none where nobody may look."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in islice(entries, LOOKED_INTO)]
     except OSError:
         return []
 

@@ -14,6 +14,8 @@ from evergallery.data.columns import csv_records
 from evergallery.data.images.reading import UnreadableImage
 from evergallery.data.listing import Entry, Listing, list_folder
 from evergallery.data.published_files import (
+    OR,
+    PLACES_LISTS,
     complete_root,
     damaged,
     fields,
@@ -21,6 +23,7 @@ from evergallery.data.published_files import (
     folders_of,
     holds,
     lines,
+    place_of,
     read_matlab,
 )
 from evergallery.errors import InputError
@@ -30,11 +33,11 @@ PLACES365 = ("places365_standard", "places365"), ("train", "val")
 MS_CELEB = ("ms-celeb",), ("list.txt",)
 """The folders of the data directory to look in, and what one must hold."""
 KAGGLE_CLASSES = "LOC_val_solution.csv"
-PLACES_LISTS = ("places365_train_standard.txt", "places365_val.txt", "categories_places365.txt")
 PLACES_FOLDERS = (
-    ("data_256_standard", "data_256", "data_large_standard", "data_large"), ("val_256", "val_large"),
+    OR.join(("data_256_standard", "data_256", "data_large_standard", "data_large")), OR.join(("val_256", "val_large")),
 )  # fmt: skip
 """The folders in which torchvision keeps Places365, or to which its archives unpack: of training, of validation."""
+PLACES_BY_LISTS = (*PLACES_LISTS, *PLACES_FOLDERS)
 FACES_LIST, MXNET_LIST, FACES_FOLDER = "list.txt", "train.lst", "imgs"
 
 
@@ -99,20 +102,17 @@ def places365(data_dir: Path | None) -> Listing:
 
     Or as torchvision reads it: the lists of its images beside ``data_256_standard`` and ``val_256``, or the large ones.
     """
-    candidates, needed = PLACES365
-    for root in () if data_dir is None else (*(data_dir / candidate for candidate in candidates), data_dir):
-        if not holds(root, needed) and holds(root, PLACES_LISTS):
-            return _places_by_lists(root.absolute())
-    return _by_class(complete_root("places365", data_dir, *PLACES365).absolute())
+    root = complete_root("places365", data_dir, *PLACES365, PLACES_BY_LISTS).absolute()
+    return _by_class(root) if holds(root, PLACES365[1]) else _places_by_lists(root)
 
 
 def _places_by_lists(root: Path) -> Listing:
     """The images of Places365's lists; a class is called as in the other layout: ``apartment_building-outdoor``."""
-    *tables, categories = (root / name for name in PLACES_LISTS)
+    *tables, categories = (place_of(root, name) or root / name for name in PLACES_LISTS)
     names = {number: path.split("/", 2)[-1].replace("/", "-") for path, number in fields(categories, 2)}
     entries = []
-    for split, table, folders in zip(("train", "test"), tables, PLACES_FOLDERS, strict=True):
-        folder = next((place for name in folders if (place := root / name).is_dir()), root / folders[0])
+    for split, table, names_of in zip(("train", "test"), tables, PLACES_FOLDERS, strict=True):
+        folder = place_of(root, names_of) or root
         try:
             entries += [
                 Entry(str(folder / path.removeprefix("/")), names[number], split) for path, number in fields(table, 2)
@@ -134,10 +134,13 @@ def ms_celeb(data_dir: Path | None) -> Listing:
             if (table := root / name).is_file():
                 faces = (read(table, line) for line in lines(table) if line.strip())
                 return Listing([Entry(str((root / path).absolute()), label, "train") for path, label in faces])
-    if data_dir is None or not (data_dir / candidate).is_dir():
-        root = complete_root("ms-celeb", data_dir, *MS_CELEB)  # There is none: it says what is missing.
-    else:
+    if data_dir is not None and (data_dir / candidate).is_dir():
         root = data_dir / candidate
+    elif data_dir is not None and (data_dir.absolute().name == candidate or (data_dir / FACES_FOLDER).is_dir()):
+        root = data_dir
+    else:
+        forms = f" (or {MXNET_LIST}, or a folder for each person, in it or in {FACES_FOLDER}/)"
+        root = complete_root("ms-celeb", data_dir, *MS_CELEB, instead=forms)  # There is none: it says what is missing.
     people = root / FACES_FOLDER if (root / FACES_FOLDER).is_dir() else root
     records = next(root.glob("*.rec"), None)
     if records is not None and not folders_of(people):

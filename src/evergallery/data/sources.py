@@ -15,9 +15,9 @@ from evergallery.data.datasets import NAMED
 from evergallery.data.image_arrays import read_arrays
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import SUFFIXES, Preprocessing, UnreadableImage, read_pixels
+from evergallery.data.known_sets import layout_of, require_no_known_set
 from evergallery.data.listing import Entry, Listing, list_folder, list_table, split_among
-from evergallery.data.places import local_path, read
-from evergallery.data.published import layout_of, require_no_known_set
+from evergallery.data.places import is_there, local_path, read
 from evergallery.data.tables import TABLE_SUFFIXES
 from evergallery.data.tasks import ClassChoice, ClassGroup, choose, listed_names
 from evergallery.errors import InputError, did_you_mean, require_named
@@ -49,7 +49,7 @@ def load(
 
             - a folder with a folder per class, or ``train``/``val``/``test``/``query``/``gallery`` folders of such;
               without class folders only where labels are not required; or the folder of a set in its published layout,
-              see ``evergallery.data.published.LAYOUTS``, where they are;
+              see ``evergallery.data.known_sets.FORMS``, where they are;
             - a ``.csv`` or ``.parquet`` table with ``path,label[,split,camera,item_id]``, paths relative to the table;
             - an ``.npz`` file with ``images`` (N, H, W[, 1 | 3 | 4]) uint8, ``labels`` and optionally ``names``,
               ``split``;
@@ -137,6 +137,7 @@ def prepare(
     entries = _of_choice(listed, choice)
     check_classes(((entry.label, entry.split) for entry in entries), minimum, str(source))
     required.check_entries(entries)
+    _require_files(entries, required, str(source))
 
     def decode() -> ImageSet:
         images = read_entries(entries, preprocessing, decoding.cache, decoding.on_progress)
@@ -415,6 +416,24 @@ def check_classes(labels: Iterable[tuple[str | None, str | None]], minimum: int,
             f"The class {few[0][0]!r} of {source} has {few[0][1]} readable image{'s' * (few[0][1] != 1)}{others}: "
             f"a class needs at least {minimum}; add images or leave the class out."
         )
+
+
+def _require_files(entries: Sequence[Entry], required: Requirements, source: str) -> None:
+    """Refuse a listing of files of which a whole split is not there, as where an archive is still packed.
+
+    Raises:
+        InputError: none of a split is there.
+    """
+    by_split: dict[str | None, list[str]] = {}
+    for entry in entries:
+        by_split.setdefault(entry.split, []).append(entry.uri)
+    for split, addresses in by_split.items():
+        if (required.every_split or split in (None, "train")) and not any(map(is_there, addresses)):
+            part = source if split is None else f"{source}'s split {split!r}"
+            raise InputError(
+                f"None of the {len(addresses)} images of {part} is there, the first should be {addresses[0]}: unpack or copy "
+                f"them to that folder."
+            )
 
 
 def _check_splits(entries: Sequence[Entry], images: ImageSet, required: Requirements, source: str) -> None:
