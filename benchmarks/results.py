@@ -167,12 +167,12 @@ def side_by_side(results: Path) -> str:
 
 
 WITHOUT_JOINT = {
-    "glyphs-10-standard": "Joint training is not run yet: it learns nine networks from scratch on ever more images, about two and a "
-    "half hours of a core for a seed.",
-    "cifar100-10-standard": "Joint training is not run: nine networks from scratch on up to 50 000 images are about 14 hours of a "
-    "core for a seed.",
-    "mutual-multi-task-standard": "Joint training is run for one seed: its four networks from scratch take four times as long as the "
-    "update of another row.",
+    "glyphs-10-standard": "Joint training is not run yet: it learns nine networks from scratch on ever more images, about two "
+    "and a half hours of a core for a seed.",
+    "cifar100-10-standard": "Joint training is not run: nine networks from scratch on up to 50 000 images are about 14 hours of "
+    "a core for a seed.",
+    "mutual-multi-task-standard": "Joint training is run for one seed: its four networks from scratch take four times as long as "
+    "the update of another row.",
 }
 """Why a table lacks the bound, or seeds of it."""
 
