@@ -380,13 +380,9 @@ def _new_options(run: Run) -> list[str]:
     """Hyper-parameters by which the method may do otherwise by now: it has them, and had not when the run was made."""
     method = METHODS.get(run["method"].partition("+")[0].partition("@")[0])
     known = run.get("parameters")
-    if method is None or known is None:
-        return []
-    return [name for name in method().parameters() if name not in known and (method.name, name) not in AS_BEFORE]
+    return [] if method is None or known is None else [name for name in method().parameters() if name not in known]
 
 
-AS_BEFORE = {("bct", "rows")}
-"""Hyper-parameters that came later, and change nothing as long as nobody gives them."""
 EVERY_IMAGE = "every test image queries the others of its group"
 
 

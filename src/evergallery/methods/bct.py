@@ -1,7 +1,8 @@
 """BCT: backward-compatible training (Shen, Xiong, Xia and Soatto, CVPR 2020, arXiv 2003.11942)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ class BCT(Method["PseudoOldHead"]):
 
     name: ClassVar[str] = "bct"
     needs: ClassVar[Needs] = Needs(old_outputs=True, old_head="optional")
+    later: ClassVar[Mapping[str, Any]] = {"rows": "joined"}
     triplet_margin: float = 1.0
     weight: Weight = 1.0
     rows: Literal["joined", "old", "means"] = "joined"
