@@ -218,6 +218,31 @@ def test_promoted_and_rolled_back_after_a_question(shop: Path, show: Open) -> No
         assert Workspace(shop).holdings.state.promoted == "v1"
 
 
+def test_a_press_outlasts_what_the_server_tells_meanwhile(shop: Path, show: Open) -> None:
+    with Workspace(shop) as workspace:
+        workspace.promote("v2")
+    items = "import('./static/session.js').then(({ session }) => session.status.items)"
+    delete = (
+        "id => fetch('api/v1/items', {method: 'DELETE', headers: {'Content-Type': 'application/json'},"
+        " body: JSON.stringify({ids: [id]})})"
+    )
+    with served(shop) as address:
+        tab = show(f"{address}/#/generations?name=v2")
+        button = tab.get_by_role("button", name="Back to v1")
+        button.hover()
+        tab.mouse.down()
+        before = tab.evaluate(items)
+        tab.evaluate(delete, an_item(tab))
+        until(tab, f"before => {items}.then(now => now === before - 1)", before)
+        tab.mouse.up()
+        assert "v1 answers queries again" in tab.get_by_role("dialog").inner_text()
+        tab.keyboard.press("Escape")
+        button.focus()
+        tab.evaluate(delete, an_item(tab))
+        until(tab, f"before => {items}.then(now => now === before - 2)", before)
+        assert button.evaluate("button => button === document.activeElement"), "the keyboard stays where it was"
+
+
 def test_against_the_gate_only_with_a_reason(shop: Path, show: Open) -> None:
     with served(shop) as address:
         tab = show(f"{address}/#/generations?name=v3", expected="409")

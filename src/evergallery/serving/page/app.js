@@ -1,7 +1,7 @@
 // The page: which view is shown, the header, the token, the connection.
 
 import { listen, token, watch } from "./api.js";
-import { announce, field, generation, h, icon, Notice, told } from "./dom.js";
+import { announce, field, generation, h, icon, Notice, redraw, told } from "./dom.js";
 import { question } from "./dialog.js";
 import { createGallery } from "./gallery.js";
 import { createGenerations } from "./generations.js";
@@ -52,18 +52,17 @@ function drawHeader() {
   document.getElementById("name").textContent = info.name;
   const running = job?.state === "running";
   const share = running && job.total ? job.done / job.total : null;
-  document.getElementById("standing").replaceChildren(
-    ...[
-      running &&
-        h("a", { class: "running", href: "#/gallery" }, h("span", { class: "spinner", "aria-hidden": "true" }), words.frame.running(words.jobs.kinds[job.kind] ?? job.kind, share)),
-      info.promoted &&
-        h("a", { class: "answers", href: `#/generations?name=${encodeURIComponent(info.promoted)}`, title: `${info.promoted} ${words.common.answers_queries}` },
-          generation(info.promoted), h("span", { class: "wide" }, words.common.answers_queries)),
-      h("button", { type: "button", class: "quiet", title: words.frame.colours(words.frame.themes[theme()]), onclick: () => { announce(words.frame.changed_colours(words.frame.themes[turnTheme()])); drawHeader(); } }, icon({ auto: "half", light: "sun", dark: "moon" }[theme()]), h("span", { class: "unseen" }, words.frame.change_colours(words.frame.themes[theme()]))),
-      (!me.anonymous || !me.scopes.includes("admin")) &&
-        h("button", { type: "button", class: "quiet", onclick: () => askForToken() }, icon("key"),
-          h("span", { class: "wide" }, me.anonymous ? words.frame.read_only : words.frame.scopes[widest(me.scopes)]), h("span", { class: "unseen" }, words.frame.of_token)),
-    ].filter(Boolean),
+  redraw(
+    document.getElementById("standing"),
+    running &&
+      h("a", { class: "running", href: "#/gallery" }, h("span", { class: "spinner", "aria-hidden": "true" }), words.frame.running(words.jobs.kinds[job.kind] ?? job.kind, share)),
+    info.promoted &&
+      h("a", { class: "answers", href: `#/generations?name=${encodeURIComponent(info.promoted)}`, title: `${info.promoted} ${words.common.answers_queries}` },
+        generation(info.promoted), h("span", { class: "wide" }, words.common.answers_queries)),
+    h("button", { type: "button", class: "quiet", title: words.frame.colours(words.frame.themes[theme()]), onclick: () => { announce(words.frame.changed_colours(words.frame.themes[turnTheme()])); drawHeader(); } }, icon({ auto: "half", light: "sun", dark: "moon" }[theme()]), h("span", { class: "unseen" }, words.frame.change_colours(words.frame.themes[theme()]))),
+    (!me.anonymous || !me.scopes.includes("admin")) &&
+      h("button", { type: "button", class: "quiet", onclick: () => askForToken() }, icon("key"),
+        h("span", { class: "wide" }, me.anonymous ? words.frame.read_only : words.frame.scopes[widest(me.scopes)]), h("span", { class: "unseen" }, words.frame.of_token)),
   );
 }
 

@@ -132,6 +132,24 @@ export function offer(element, options, value) {
   element.value = value;
 }
 
+/**
+ * Let an element hold these, and leave what looks the same where it is: a press that has begun outlasts what the
+ * server tells meanwhile, and so does the place of the keyboard. What stays keeps its listeners, so these read the
+ * session when they are called.
+ */
+export function redraw(element, ...children) {
+  const fresh = document.createDocumentFragment();
+  // What is absent holds its place, so that those behind it keep theirs.
+  fresh.append(...children.map((child) => child || ""));
+  const nodes = [...fresh.childNodes];
+  const before = [...element.childNodes];
+  nodes.forEach((node, at) => {
+    if (at >= before.length) element.append(node);
+    else if (!before[at].isEqualNode(node)) before[at].replaceWith(node);
+  });
+  for (const node of before.slice(nodes.length)) node.remove();
+}
+
 /** One of few, as buttons in a row. */
 export class Choice {
   constructor(label, options, onchoice) {

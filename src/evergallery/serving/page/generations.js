@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { question } from "./dialog.js";
-import { announce, generation, h, Notice, prose, told } from "./dom.js";
+import { announce, generation, h, Notice, prose, redraw, told } from "./dom.js";
 import { count, moment } from "./figures.js";
 import { gateOf } from "./gate.js";
 import { lineage } from "./lineage.js";
@@ -59,7 +59,8 @@ export function createGenerations(go) {
     const back = session.status.can_roll_back_to;
     const reason = missing("admin", words.generations.rolling_back);
     const button = back && h("button", { type: "button", disabled: reason !== null, title: reason, onclick: rollback }, words.generations.back(back));
-    head.replaceChildren(
+    redraw(
+      head,
       h("div", {}, h("h1", {}, words.generations.title),
         h("p", { class: "faint" }, promoted ? words.generations.number(session.generations.length, generation(promoted)) : words.generations.none_answers),
         session.status.answer && h("p", { class: "faint" }, words.generations.way(session.status.answer)),

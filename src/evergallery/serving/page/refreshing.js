@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { recallCurve } from "./chart.js";
 import { question } from "./dialog.js";
-import { field, generation, h, Notice, offer, select } from "./dom.js";
+import { field, generation, h, Notice, offer, redraw, select } from "./dom.js";
 import { bytes, count, percent } from "./figures.js";
 import { createProgress } from "./progress.js";
 import { waysTable } from "./promoting.js";
@@ -89,6 +89,11 @@ export function createRefresh() {
     return (some.find(({ name }) => name === session.info.promoted) ?? some.at(-1) ?? session.generations.at(-1))?.name ?? "";
   }
 
+  function goOn() {
+    const { generation: name, adapter } = session.status.refresh;
+    return work("refresh", { generation: name, adapter, order: order.value || "random", fraction: 1 });
+  }
+
   function drawOpen() {
     const { refresh } = session.status;
     const busy = session.job?.state === "running";
@@ -97,13 +102,14 @@ export function createRefresh() {
     const why = missing("admin", words.refreshing.this);
     const button = (text, onclick, kind = "") => h("button", { type: "button", class: kind, disabled: why !== null, title: why, onclick }, text);
     const all = refresh.refreshed + refresh.remaining;
-    opened.replaceChildren(
+    redraw(
+      opened,
       h("p", {}, words.refreshing.open(generation(refresh.generation), h("strong", {}, words.common.of(refresh.refreshed, all)), all),
         refresh.shown ? words.refreshing.shown : words.refreshing.hidden(refresh.generation)),
       h("progress", { value: all ? refresh.refreshed / all : 1, max: "1", "aria-label": words.refreshing.progress }),
       refresh.remaining && refresh.seconds_left ? h("p", { class: "faint" }, words.refreshing.left(refresh.seconds_left)) : "",
       h("div", { class: "buttons start" },
-        refresh.remaining ? button(words.refreshing.go_on, () => work("refresh", { generation: refresh.generation, adapter: refresh.adapter, order: order.value || "random", fraction: 1 }), "primary") : "",
+        refresh.remaining ? button(words.refreshing.go_on, goOn, "primary") : "",
         refresh.shown ? button(words.refreshing.commit_asks, commit, refresh.remaining ? "" : "primary") : "",
         refresh.shown ? "" : h("button", { type: "button", class: refresh.remaining ? "" : "primary", onclick: () => { location.hash = `#/generations?name=${encodeURIComponent(refresh.generation)}`; } }, words.refreshing.to_gate(refresh.generation)),
         button(words.refreshing.discard_asks, discard), why && h("p", { class: "faint" }, missing("admin", words.refreshing.refreshing))),
