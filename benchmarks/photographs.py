@@ -243,7 +243,8 @@ def table(result: dict[str, Any], methods: Sequence[str] | None = None) -> str:
     data = result["data"]
     return "\n".join(rows) + (
         f"\n\n{SETS[data['set']]}: {data['classes']} classes in two halves, {data['training']} training and "
-        f"{data['held out']} held-out images;\n{NETWORKS[result['backbone']]} at {result['size']} pixels, {result['seeds']} "
+        f"{data['held out']} held-out images, each a query to the others;\n"
+        f"{NETWORKS[result['backbone']]} at {result['size']} pixels, {result['seeds']} "
         "class orders. `joint` had the images of both halves, the others those of the\nsecond alone."
         f"{waiting(methods or result['summary'])} Classes that the recipe "
         f"was developed on are left out{LOOKED_AT.get(data['set'], '')}. {verdicts(result)}"

@@ -34,7 +34,7 @@ With this page you look up how a method did on a data set, and which command mak
 
 Every table is made from the files under [results/](../results), one for each run, by `python benchmarks/results.py`; each file
 holds the command, seed, commit, hardware, versions, hyper-parameters, data, their split and digest, and all figures of the run.
-The command under a table makes its runs again from the data that the table names; what is there already is kept.
+The command under a table makes its runs again in the folder where its [data](#the-data) lie; what is there already is kept.
 
 How to read them: a *self-test* searches vectors of the last generation with its own queries, what a gallery gives that was
 extracted again. A *cross-test* searches the untouched vectors of the first generation. Nothing is chosen on test images: the
@@ -59,6 +59,20 @@ looked for; that the first lost something in the old vectors for seed 0 is why. 
 images alone; the [card](methods/evergreen.md) has both. What holds it over many updates, the anchor to the root and averaged
 weights, was chosen on characters of another seed and class order before any run of evergreen on `glyphs-10` was looked at; it
 leaves a first update as it was, so that protocols of two tasks are not concerned.
+
+## The data
+
+`glyphs` is drawn by the command itself. `cifar100.npz` is made from the published `cifar-100-python/` by `python
+benchmarks/pack.py cifar100 cifar-100-python cifar100.npz`, and `omniglot.npz` from the published drawings by `python
+benchmarks/pack.py omniglot omniglot omniglot.npz`. `grocery` is a folder of copies of the published photographs with a shorter
+side of 64 pixels, in WebP at quality 90, which cannot be made again to the byte: the photographs themselves give other figures.
+The digest under a table tells whether images are the same.
+
+## What was run
+
+The seeds of each method with its default settings in each protocol with a `standard` budget; a dash stands where it was not run.
+
+COVERED
 """
 
 ORDERS = (
@@ -85,7 +99,13 @@ def standing(directories: Sequence[Path]) -> str:
             uncurved.append(f"for {', '.join(sorted(names))} in {link}")
     sentences = []
     if whole:
-        sentences.append(f"All runs of a table are of one commit for {', '.join(whole)}.")
+        commits = {run["commit"] for directory in directories for run in read_runs(directory)}
+        together = (
+            f"; all tables together are of {len(commits)}"
+            if len(whole) == len(directories) and len(commits) > 1
+            else ""
+        )
+        sentences.append(f"All runs of a table are of one commit for {', '.join(whole)}{together}.")
     if len(whole) < len(directories):
         sentences.append("The runs of another table are of several commits, which its foot names.")
     if uncurved:
@@ -99,6 +119,21 @@ def standing(directories: Sequence[Path]) -> str:
             f"Rows of `joint` have no cross-test (*n. m.*) until they are run again in {', '.join(alike)}."
         )
     return wrapped(" ".join(sentences))
+
+
+def covered(directories: Sequence[Path]) -> str:
+    """How many seeds of each method every table has, in Markdown: where none stands, it was not run."""
+    seeds: dict[str, dict[str, int]] = {}
+    for directory in directories:
+        for method, runs in by_method(read_runs(directory)).items():
+            if "@" not in method:
+                seeds.setdefault(method, {})[directory.name] = len(runs)
+    names = [directory.name for directory in directories]
+    rows = [
+        (method, *(str(found.get(name, "–")) for name in names))
+        for method, found in sorted(seeds.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+    return table(("method", *(f"[{name.removesuffix('-standard')}](#{name})" for name in names)), rows)
 
 
 def other_images(directories: Sequence[Path]) -> list[str]:
@@ -281,7 +316,8 @@ def kept(results: Path) -> list[tuple[str, Path]]:
 
 def whole_page(results: Path, page: Path) -> str:
     """The page, as the files below a directory say; ``page`` is where it will be."""
-    head = HEAD.replace("STANDING", standing([path for title, path in kept(results) if title == path.name]))
+    tables = [path for title, path in kept(results) if title == path.name]
+    head = HEAD.replace("STANDING", standing(tables)).replace("COVERED", covered(tables))
     head = head.replace("ORDERS", wrapped(ORDERS.format(rounding(results))))
     sections = [section(title, path, page) for title, path in kept(results)]
     return "\n".join([head, *sections, search(), claimed()])

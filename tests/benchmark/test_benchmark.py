@@ -576,7 +576,7 @@ class TestChanges:
             watcher=Watcher(),
         )
         for row in ("initial", "finetune", "mutual", "joint"):
-            (workspace,) = (tmp_path / "out").glob(f"*/work/seed0/{row}")
+            (workspace,) = (tmp_path / "out").glob(f"mutual-one-task-paper@data=cub200@*/work/seed0/{row}")
             found = Workspace(workspace).generations()
             assert [one.card.method.parameters["loss"] for one in found] == ["hard-mining"] * len(found)
             # Where no classifier learns, the old rows of its head stay as they began, and so they do in whoever goes on.
@@ -1226,6 +1226,7 @@ class TestTables:
         assert text.index("evergreen@anchor_weight=0") > text.index("What each part of evergreen contributes")
         pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)
         assert len(pictures) == 6
+        assert "| csd | 1 |" in text
         # The page says of which commits the tables are and what they lack, as the files do.
         assert "All runs of a table are of one commit for [glyphs-standard](#glyphs-standard)." in text
         assert not any(words in text for words in ("several commits", "are missing for", "until they are run again"))
@@ -1252,6 +1253,10 @@ class TestTables:
             "one part and of two: see [mixed galleries](upgrades.md#mixed-galleries). Rows of `joint` have no cross-test "
             "(*n. m.*) until they are run again in [glyphs-5-standard](#glyphs-5-standard)."
         )
+        seeds = results.covered(directories).splitlines()
+        assert seeds[0] == "| method | [glyphs](#glyphs-standard) | [glyphs-5](#glyphs-5-standard) |"
+        assert "| evergreen | 1 | 1 |" in seeds
+        assert "| csd | – | 1 |" in seeds
         drawn = [
             written(name, [{**one, "data": {**one["data"], "set": "glyphs", "fingerprint": digest}}])
             for name, digest in (("a", "1"), ("b", "2"), ("c", "1"))

@@ -79,6 +79,12 @@ class Experiment:
         return layout_of(Path(self.data)) if Path(self.data).is_dir() else None
 
     @property
+    def another_set(self) -> str | None:
+        """The published set that is run on, where the protocol does not bring it: each has results by themselves."""
+        name = self.published_set
+        return None if name == self.definition.data or name in MADE else name
+
+    @property
     def reads_data_dir(self) -> bool:
         """Return whether anything that is read lies where named sets lie."""
         if any(name.lower() in EVALUATION_SETS for name in self.definition.evaluate):

@@ -7,7 +7,10 @@ RESHUFFLED_CIFAR100 = (
     "CIFAR-100 pooled and split again, 500 training and 100 test images of each class (not the published split: figures cannot "
     "be compared image by image with those of papers)"
 )
-GROCERY = "Grocery Store photographs, shorter side 64 pixels, the published training and test parts"
+GROCERY = (
+    "Grocery Store photographs, shorter side 64 pixels, the published training and test parts (many are of one shelf in a row, "
+    "so that a test image often finds the one beside it: compare rows of this table, not tables)"
+)
 OMNIGLOT = "Omniglot at 28 pixels, 30 % of each background character held out, the evaluation alphabets unseen"
 KNOWN: Mapping[str, str] = {
     "a60223265912afc3cc3f83b0e15f93cc31c2c5e49ff068477b79328504d55d1a": "200 generated characters, 30 % of each held out",

@@ -103,8 +103,9 @@ def _jobs(
             f"The first generation of the protocol {protocol!r} learns without a classifier with --budget {budget}, so that "
             f"nothing would come of --head {given['head']}: leave it out, or name another --budget."
         )
-    changes = (f"{name}={_short(name, value)}" for name, value in given.items())
-    directory = out / _within("@".join([f"{protocol}-{budget}", *changes]))
+    another = [] if experiment.another_set is None else [f"data={experiment.another_set}"]
+    changes = [f"{name}={_short(name, value)}" for name, value in given.items()]
+    directory = out / _within("@".join([f"{protocol}-{budget}", *another, *changes]))
     contenders = contenders_of(definition, methods, experiment.changes, watcher)
     jobs = [BenchmarkJob(experiment, contender, seed, directory) for seed in seeds for contender in contenders]
     if not jobs:

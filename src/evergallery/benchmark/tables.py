@@ -88,7 +88,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("avg recall", _derived("average recall"), "mean over tasks, own galleries, last generation"),
     Column("forgetting", _derived("forgetting"), "best earlier minus last, mean over earlier tasks, own galleries"),
     Column("AM", _derived("AM"), "mean of the compatibility matrix, all classes", across=True),
-    Column("AC", _derived("AC"), "share of cross-tests above the older self-test", percent=False, across=True),
+    Column(
+        "AC",
+        _derived("AC"),
+        "share of cross-tests above the older self-test; where both find the same, equal distances decide",
+        percent=False,
+        across=True,
+    ),
     Column(
         "neg. flips",
         _derived("negative flips"),
