@@ -19,6 +19,11 @@ KS = (1, 5, 10)
 GROUPS = ("old", "new", "all")
 
 
+def searched(words: str, images: ImageSet) -> str:
+    """Return ``words``, which say how images are searched, with what a query does not find where they have cameras."""
+    return words + ("" if images.cameras is None else ", without images of the query's own identity and camera")
+
+
 @dataclass(frozen=True)
 class Judgements:
     """J judgements on held-out images.
@@ -52,7 +57,7 @@ class Protocol:
         images: the held-out images.
         query: (Q,) indices of the queries.
         gallery: (G,) indices of the gallery; an image in both does not find itself.
-        description: for the foot of a table.
+        description: of both, in words.
         judgements: that say which answers are right, in place of labels; ``None`` where labels do.
     """
 
@@ -61,6 +66,11 @@ class Protocol:
     gallery: NDArray[np.int64]
     description: str
     judgements: Judgements | None = None
+
+    @property
+    def searched(self) -> str:
+        """The queries, the gallery, and what a query does not find, in words for the foot of a table."""
+        return searched(self.description, self.images)
 
     def exclusion(self, query: NDArray[np.int64] | None = None, gallery: NDArray[np.int64] | None = None) -> Exclusion:
         """A query does not find itself, nor, where cameras are known, its own label under its own camera.

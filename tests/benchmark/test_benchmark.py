@@ -778,7 +778,7 @@ class TestSplits:
         learned = Workspace(directory / "work" / "seed0" / "finetune").generations()[-1].card.classes
         assert set(learned) == {f"class {number}" for number in range(6)}
         page = write_report(directory).read_text()
-        assert "queries in the gallery" in page
+        assert "queries in the gallery, without images of the query's own identity and camera" in page
         assert "--data" in page
         heads = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| method |")]
         main, _, ranks, rates = (set(head) for head in heads[:4])

@@ -1,5 +1,7 @@
 """Spaces side by side, made by hand: what is measured, what flips, and what the evidence says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,11 @@ def space(name: str, rows: torch.Tensor, classes: tuple[str, ...] = CLASSES[:5])
 def rotation(width: int = 16) -> torch.Tensor:
     found: torch.Tensor = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(3)))[0]
     return found
+
+
+def cameras(protocol: Protocol) -> Protocol:
+    """The same images, each seen by one of three cameras."""
+    return replace(protocol, images=replace(protocol.images, cameras=np.arange(len(protocol.images)) % 3))
 
 
 @pytest.fixture
@@ -203,3 +210,9 @@ def test_a_matrix_says_how_many_of_its_searches_are_done(protocol: Protocol, old
     assert list(found) == [
         ("v1", "v1"), ("v2", "v1"), ("v2", "v2"), ("v3", "v1"), ("v3", "v2"), ("v3", "v3"),
     ]  # fmt: skip
+
+
+def test_the_evidence_says_that_images_of_the_own_camera_are_left_out(protocol: Protocol, old: EmbeddedSpace) -> None:
+    plain, seen = (check_pair(Pairing(of, old, old, GATE)).evidence.protocol for of in (protocol, cameras(protocol)))
+    assert plain == "every image among the others"
+    assert seen == "every image among the others, without images of the query's own identity and camera"

@@ -14,6 +14,7 @@ from evergallery.benchmark.parts import TRAIN
 from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.benchmark.provenance import provenance
 from evergallery.benchmark.tables import EVERY_IMAGE
+from evergallery.evaluation import searched
 from evergallery.generations.generation import Generation
 from evergallery.methods import Method
 
@@ -79,7 +80,7 @@ def _data(job: BenchmarkJob, data: TaskImages) -> dict[str, Any]:
         "split": data.parts.words,
         "fingerprint": images.fingerprint(),
         "fingerprints": {"training": train.fingerprint(), "test": test.fingerprint()},
-        "searched": "queries in the gallery" if "gallery" in data.parts.tested else EVERY_IMAGE,
+        "searched": searched("queries in the gallery" if "gallery" in data.parts.tested else EVERY_IMAGE, images),
         "training": len(train),
         "test": len(test),
         "classes": len(images.classes),

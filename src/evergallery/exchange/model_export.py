@@ -200,5 +200,5 @@ def _recall(holdings: Holdings, maker: Generation, file: Path, images: ImageSet,
         recall(made, made),
         recall(made, own),
         float((own * made).sum(1).min()),
-        chosen.description,
+        chosen.searched,
     )

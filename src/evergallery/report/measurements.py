@@ -228,10 +228,10 @@ def _check(
     names = tuple(generation.name for generation in shown)
     if not held_out.labelled:
         agreements = (agreement(protocol, spaces[candidate.name], spaces[base.name]),) if base else ()
-        return Check(candidate.name, names, protocol.description, protocol, held_out.excluded, {}, (), agreements)
+        return Check(candidate.name, names, protocol.searched, protocol, held_out.excluded, {}, (), agreements)
     matrix = compatibility(protocol, [spaces[name] for name in names], spaces[(base or candidate).name].classes)
     pairs = (updates[candidate.name],) if base else ()
-    return Check(candidate.name, names, protocol.description, protocol, held_out.excluded, matrix, pairs)
+    return Check(candidate.name, names, protocol.searched, protocol, held_out.excluded, matrix, pairs)
 
 
 def _refresh(

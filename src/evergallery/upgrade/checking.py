@@ -225,7 +225,7 @@ def _check_of(compared: _ComparedSpaces, held_out: HeldOutImages, **found: Any) 
     return Check(
         candidate=compared.new.name,
         generations=tuple(space.name for space in compared.ordered),
-        protocol=held_out.protocol.description,
+        protocol=held_out.protocol.searched,
         images=held_out.protocol,
         excluded=held_out.excluded,
         conclusion=held_out.conclusion,

@@ -151,7 +151,7 @@ class Pairing:
             fingerprints=(new.fingerprint, old.fingerprint),
             adapter=adapter,
             estimated=estimated,
-            protocol=protocol.description,
+            protocol=protocol.searched,
             data=protocol.images.fingerprint(),
             excluded=self.excluded,
             queries=before.queries,
