@@ -1,5 +1,6 @@
 """BN-Inception: the published architecture, and a file of weights by its names."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,17 @@ def test_features_and_weights_from_a_file(tmp_path: Path) -> None:
         features = built.module.eval()(images)
     assert features.shape == (2, built.width) == (2, 1024)
     assert (built.size, [round(255 * channel) for channel in built.mean]) == (224, [128, 117, 104])
-    weights = {name: tensor.contiguous() for name, tensor in built.module.state_dict().items()}
-    # As published, with the classifier.
-    save_file(weights | {"last_linear.weight": torch.zeros(1000, 1024)}, tmp_path / "w.safetensors")
-    load_weights(other.module, tmp_path / "w.safetensors")
+    # As bn_inception-52deb4733.pth has them: batch norm in rows (1, C), nothing counted, the classifier.
+    state = built.module.state_dict()
+    weights = {name: tensor[None] if "_bn." in name else tensor for name, tensor in state.items() if tensor.dim()}
+    classifier = {"last_linear.weight": torch.zeros(1000, 1024), "last_linear.bias": torch.zeros(1000)}
+    torch.save(OrderedDict(weights | classifier), tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    load_weights(other.module, tmp_path / "w.pth")
     with torch.no_grad():
         assert torch.equal(other.module.eval()(images), features)
+    # Two rows are no vector.
+    save_file({"conv1_7x7_s2_bn.weight": torch.zeros(2, 64)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="holds the weights of another model"):
+        load_weights(other.module, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="name a file of them with --weights FILE"):
         build_backbone("bn-inception", pretrained=True)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,7 @@ def load_weights(module: nn.Module, source: Path | Weights) -> None:
     weights = source if isinstance(source, Weights) else read_weights(source)
     path = weights.path
     try:
-        missing, unexpected = module.load_state_dict(weights.tensors, strict=False)
+        missing, unexpected = module.load_state_dict(_without_batch(module, weights.tensors), strict=False)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(
@@ -246,6 +247,15 @@ def read_weights(path: Path) -> Weights:
     if not isinstance(found, dict):
         raise InputError(f"{path} holds no weights by name: save the model's state_dict().")
     return Weights(path, hashlib.sha256(data).hexdigest(), _bare(found))
+
+
+def _without_batch(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, with rows (1, C) where the module has vectors (C,): so very old files hold batch norm."""
+    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    return {
+        name: tensor[0] if tensor.dim() == 2 and tensor.shape[1:] == shapes.get(name) and len(tensor) == 1 else tensor
+        for name, tensor in weights.items()
+    }
 
 
 def _bare(weights: dict[str, Any]) -> dict[str, Tensor]:
