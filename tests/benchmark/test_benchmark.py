@@ -295,8 +295,8 @@ class TestRuns:
         protocol = PROTOCOLS["tiny"]
         found = protocol.parts(str(photos), protocol.budgets["quick"], tmp_path / "cache", watcher)
         (said,) = watcher.heard
-        assert f"images of {photos} cannot be read and are left out, the first is {lost}: " in said
-        assert found.words.endswith(", images that cannot be read left out: 1")
+        assert f"images of {photos} are left out, the first is {lost}: " in said
+        assert found.words.endswith(", images that are junk or cannot be read left out: 1")
 
     def test_data_of_ones_own_are_asked_for(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="'mutual-one-task' runs on images of your own: name them with --data"):

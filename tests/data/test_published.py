@@ -20,6 +20,7 @@ from evergallery.data.published import LAYOUTS
 from evergallery.data.published_files import COMMON
 from evergallery.data.sources import load
 from evergallery.errors import InputError
+from evergallery.evaluation import measure, protocol
 from published_toys import make_published
 
 SMALL = Preprocessing(size=8)
@@ -199,6 +200,45 @@ def test_a_toy_copy_is_read_as_published(name: str, tmp_path: Path) -> None:
         root.rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=f"The set '{name}' is not complete: .* should hold .*, and lacks .*{lost}"):
         load(name, SMALL, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("cameras", [True, False])
+def test_a_table_has_junk_where_the_published_set_has_it(cameras: bool, tmp_path: Path) -> None:
+    """As Market-1501: junk is left out, a distractor is a wrong answer; the metrics are those of the published folder."""
+    root = make_published("market1501", tmp_path, classes=2, each=1)
+    rows = ["path,label,split" + ",camera" * cameras]
+    for split, folder in (("train", "bounding_box_train"), ("query", "query"), ("gallery", "bounding_box_test")):
+        for path in sorted((root / folder).iterdir()):
+            label, camera = path.name.split("_")[:2]
+            rows.append(f"{path},{label},{split}" + f",{camera[1]}" * cameras)
+    odd = next((root / "bounding_box_train").iterdir())
+    rows.append(f"{odd},-1,train" + ",1" * cameras)  # Of the training part it is no junk.
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    table, published = load(tmp_path / "t.csv", SMALL), load(root, SMALL)
+    junk = [row.partition(",")[0] for row in rows if ",-1,gallery" in row]
+    assert len(junk) == 2
+    if not cameras:
+        assert set(junk) <= set(table.uris)
+        assert table.skipped == ()
+        return
+    assert [skipped.uri for skipped in table.skipped] == junk
+    assert {skipped.reason for skipped in table.skipped} == {
+        "it is junk: its label is -1, in the gallery of a table with cameras."
+    }
+    assert [
+        uri for uri, label in zip(table.uris, table.labels.tolist(), strict=True) if table.classes[label] == "-1"
+    ] == [str(odd)]
+    found = [_metrics(images) for images in (table, published)]
+    assert found[0] == found[1]
+    assert 0 < found[0]["mAP"] < 1, "there are wrong answers: the distractors"
+
+
+def _metrics(images: ImageSet) -> dict[str, float]:
+    """Of embeddings that are drawn from what an image holds."""
+    drawn = [np.random.default_rng(int(content[:8], 16)).normal(size=4) for content in images.hashes]
+    vectors = np.array(drawn, dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return measure(protocol(images), vectors, vectors, [], ks=(1,), full_ranking=True)["all"].values
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def parts_of(
     left = sorted(set(named[part == ""].tolist()) - set(learned))
     words += f", {unseen_split!r} unseen" if unseen_split else ""
     words += f", {' and '.join(map(repr, left))} left out" if left else ""
-    words += f", images that cannot be read left out: {len(images.skipped)}" if images.skipped else ""
+    words += f", images that are junk or cannot be read left out: {len(images.skipped)}" if images.skipped else ""
     images = replace(images, split=part)
     return ProtocolImages(
         images.select(np.flatnonzero(part != "")), words, tuple(sorted(set(part.tolist()) - {"", TRAIN}))

@@ -193,7 +193,7 @@ class BenchmarkProtocol:
         if images.skipped:
             first = images.skipped[0]
             watcher.said(
-                f"{len(images.skipped)} of {len(images) + len(images.skipped)} images of {source} cannot be read and are left "
+                f"{len(images.skipped)} of {len(images) + len(images.skipped)} images of {source} are left "
                 f"out, the first is {first}"
             )
         if self.report_classes is not None:

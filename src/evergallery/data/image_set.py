@@ -32,7 +32,7 @@ class ImageSet:
         split: (N,) for instance ``train`` or ``test``; ``None`` where the source has none.
         cameras: (N,) for re-identification, or ``None``.
         item_ids: (N,) or ``None``.
-        skipped: what could not be read.
+        skipped: what could not be read, and junk.
     """
 
     pixels: NDArray[np.uint8]

@@ -21,6 +21,8 @@ SPLITS = {
     "gallery": "gallery",
 }
 COLUMNS = ("path", "label", "split", "camera", "item_id")
+JUNK = "-1"
+"""Label of junk in sets for re-identification: what no ranking shows, where a distractor is a wrong answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Listing:
     """Entries, found one after the other.
 
     Attributes:
-        entries: can be gone through once; files that look like pictures and cannot be read come with the reason.
+        entries: can be gone through once; files that look like pictures and cannot be read come with the reason, and so does
+            what a table says is junk.
         by_path: whether their order is that of their addresses, because they come as the file system pleases.
     """
 
@@ -108,6 +111,8 @@ def list_table(path: str, require_labels: bool, metadata: Sequence[str] = ()) ->
         path: its address; paths in it are relative to it, or addresses themselves.
         require_labels: whether every row must have one.
         metadata: further columns that describe the items; an empty cell describes nothing. What a CSV table says is text.
+
+    In a table with cameras, what has the label -1 in the gallery is junk: it is left out, and comes with the reason.
 
     Raises:
         InputError: while it is gone through, in a sentence that says what to change.
@@ -292,10 +297,14 @@ def _table(path: str, require_labels: bool, metadata: Sequence[str]) -> Iterator
         label = row.text("label")
         if require_labels and not label:
             raise InputError(f"{path} has no label in {row.where} ({file}): fill it in or drop the row.")
+        split = split_of(row.text("split") or "") if has_split else None
+        if has_camera and split == "gallery" and label == JUNK:
+            yield _skipped(join(folder, file), "it is junk: its label is -1, in the gallery of a table with cameras.")
+            continue
         yield Entry(
             join(folder, file),
             normal(label) if label else None,
-            split_of(row.text("split") or "") if has_split else None,
+            split,
             (row.text("camera") or "") if has_camera else None,
             row.text("item_id"),
             {name: value for name in metadata if (value := row.scalar(name)) is not None},

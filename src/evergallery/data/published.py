@@ -9,7 +9,7 @@ import numpy as np
 
 from evergallery.data.columns import csv_records
 from evergallery.data.images.parts import Box
-from evergallery.data.listing import Entry, Listing
+from evergallery.data.listing import JUNK, Entry, Listing
 from evergallery.data.published_files import (
     GROCERIES,
     IMAGES_INSHOP,
@@ -312,7 +312,7 @@ def _reid(name: str, data_dir: Path | None, form: re.Pattern[str], example: str)
             found = form.fullmatch(path.name)
             if found is None:
                 raise InputError(f"{path} is not named like {example}: remove it from the set.")
-            if found["label"] != "-1":
+            if found["label"] != JUNK:
                 entries.append(_entry(path, found["label"], split, found["camera"]))
     return Listing(_disjoint(root, entries))
 

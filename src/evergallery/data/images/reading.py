@@ -15,7 +15,7 @@ class MissingFileError(InputError):
 
 @dataclass(frozen=True)
 class UnreadableImage:
-    """An image that could not be read, and why."""
+    """An image that was left out, and why: it could not be read, or a table says that it is junk."""
 
     uri: str
     reason: str
