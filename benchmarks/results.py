@@ -66,7 +66,7 @@ leaves a first update as it was, so that protocols of two tasks are not concerne
 benchmarks/pack.py cifar100 cifar-100-python cifar100.npz`, and `omniglot.npz` from the published drawings by `python
 benchmarks/pack.py omniglot omniglot omniglot.npz`. `grocery` is a folder of copies of the published photographs with a shorter
 side of 64 pixels, in WebP at quality 90, which cannot be made again to the byte: the photographs themselves give other figures.
-The digest under a table tells whether images are the same.
+`pack.py` says whether the digest is that under the tables.
 
 ## What was run
 

@@ -59,6 +59,7 @@ class Protocol:
         gallery: (G,) indices of the gallery; an image in both does not find itself.
         description: of both, in words.
         judgements: that say which answers are right, in place of labels; ``None`` where labels do.
+        ks: of recall@k and precision@k, ascending.
     """
 
     images: ImageSet
@@ -66,6 +67,14 @@ class Protocol:
     gallery: NDArray[np.int64]
     description: str
     judgements: Judgements | None = None
+    ks: tuple[int, ...] = KS
+
+    @property
+    def ranks_all(self) -> bool:
+        """Return whether mAP and mINP are measured: whoever marks cameras, or queries and a gallery, looks at every rank."""
+        return self.images.cameras is not None or (
+            self.images.split is not None and not np.array_equal(self.query, self.gallery)
+        )
 
     @property
     def searched(self) -> str:
@@ -85,9 +94,22 @@ class Protocol:
         itself = torch.from_numpy(place[query])
         if self.images.cameras is None:
             return Exclusion(itself)
-        labels = torch.from_numpy(self.images.labels)
+        # Nobody knows of two images without a label that they show the same.
+        unknown = -1 - np.arange(len(self.images))
+        labels = torch.from_numpy(np.where(self.images.labels < 0, unknown, self.images.labels))
         cameras = torch.from_numpy(np.unique(self.images.cameras, return_inverse=True)[1].astype(np.int64))
         return Exclusion(itself, labels[query], labels[gallery], cameras[query], cameras[gallery])
+
+
+def ranks_with(further: Sequence[int]) -> tuple[int, ...]:
+    """Return the ranks k of every table and further ones, ascending.
+
+    Raises:
+        InputError: one is below 1.
+    """
+    if any(k < 1 for k in further):
+        raise InputError(f"Ranks begin at 1, and {min(further)} is none: name ranks such as 1,10,100.")
+    return tuple(sorted({*KS, *further}))
 
 
 def require_both(queries: str | None, gallery: str | None) -> None:
@@ -131,7 +153,6 @@ def measure(
     gallery: NDArray[np.float32],
     old_classes: Sequence[str],
     *,
-    ks: Sequence[int] = KS,
     full_ranking: bool = False,
 ) -> dict[str, RetrievalMetrics]:
     """Metrics of ``old`` and ``new`` classes, each within its own gallery, and of ``all`` classes pooled.
@@ -143,8 +164,7 @@ def measure(
         query: embeddings (N, D) by the generation that queries.
         gallery: embeddings (N, D) by the generation that made the gallery.
         old_classes: names of the classes that count as old; every other class is new.
-        ks: of recall@k and precision@k, where labels say which answers are right.
-        full_ranking: also mAP and mINP, which sort the whole gallery for every query.
+        full_ranking: also mAP and mINP, which sort the whole gallery for every query, where labels say which answers are right.
 
     Returns:
         By group; a group without a class is left out.
@@ -167,7 +187,7 @@ def measure(
             torch.from_numpy(images.labels[q]),
             torch.from_numpy(gallery[g]),
             torch.from_numpy(images.labels[g]),
-            ks=ks,
+            ks=protocol.ks,
             full_ranking=full_ranking,
             exclusion=protocol.exclusion(q, g),
         )
@@ -193,7 +213,7 @@ def _measure_judged(
             torch.from_numpy(query[q]),
             torch.from_numpy(gallery[g]),
             judgements.among(q, g),
-            ks=KS,
+            ks=protocol.ks,
             exclusion=protocol.exclusion(q, g),
         )
     return found

@@ -98,7 +98,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_published(name, directory, classes=12 if name == "cifar100" else published_toys.CLASSES)
     for name in evaluation_toys.TOYS:
         evaluation_toys.make_toy(name, directory)
-    (directory / "bn_inception.safetensors").touch()
+    (directory / "bn_inception-239d2248.pth").touch()
     return directory
 
 

@@ -170,6 +170,7 @@ def test_every_option_with_an_owner_is_one_of_its_verb() -> None:
         (["init", "/dev/null/shop"], ["/dev/null/shop cannot be written"]),
         (["benchmark", "compare", "a", "b"], ["a holds no results"]),
         (["benchmark", "glyphs", "--ks", "²"], ["--ks '²' is not usable: name ranks"]),
+        (["check", "v2", "--data", "x", "--ks", "1,0"], ["--ks '1,0' is not usable: name ranks"]),
         (["serve", "--proxy", "nginx"], ["--proxy 'nginx' is not usable: give the IP address of the proxy, or its net"]),
         (["serve", "--rate", "inf"], ["--rate 'inf' is not usable: it has to be at most"]),
         (["serve", "--upload-megabytes", "inf"], ["--upload-megabytes 'inf' is not usable: it has to be at most"]),

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from evergallery.data.image_set import ImageSet
-from evergallery.evaluation import Protocol, measure
+from evergallery.errors import InputError
+from evergallery.evaluation import Protocol, measure, ranks_with
 from evergallery.retrieval.compatibility import negative_flip_rate
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.check import Check, agreement, check_pair, compatibility, without
@@ -216,3 +217,43 @@ def test_the_evidence_says_that_images_of_the_own_camera_are_left_out(protocol: 
     plain, seen = (check_pair(Pairing(of, old, old, GATE)).evidence.protocol for of in (protocol, cameras(protocol)))
     assert plain == "every image among the others"
     assert seen == "every image among the others, without images of the query's own identity and camera"
+
+
+def test_cameras_ask_for_the_whole_ranking(protocol: Protocol, old: EmbeddedSpace) -> None:
+    new = space("v2", clusters(protocol, 1.2, seed=1))
+    plain, seen = (check_pair(Pairing(of, new, old, GATE)).evidence for of in (protocol, cameras(protocol)))
+    assert not {"mAP", "mINP"} & set(plain.figures["cross"]["all"].by_name())
+    labels, camera = protocol.images.labels, cameras(protocol).images.cameras
+    assert camera is not None
+    precisions, penalties = [], []
+    for query, scores in enumerate(new.embeddings @ old.embeddings.T):
+        order = [
+            item
+            for item in np.argsort(-scores, kind="stable")
+            if item != query and not (labels[item] == labels[query] and camera[item] == camera[query])
+        ]
+        ranks = 1 + np.flatnonzero(labels[order] == labels[query])
+        precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+        penalties.append(len(ranks) / ranks[-1])
+    found = seen.figures["cross"]["all"].by_name()
+    assert found["mAP"] == pytest.approx(np.mean(precisions), abs=1e-6)
+    assert found["mINP"] == pytest.approx(np.mean(penalties), abs=1e-6)
+
+
+def test_ranks_of_ones_choice(protocol: Protocol, old: EmbeddedSpace) -> None:
+    found = check_pair(Pairing(replace(protocol, ks=ranks_with([20, 5])), old, old, GATE)).evidence.figures["cross"][
+        "all"
+    ]
+    assert list(found.recall) == [1, 5, 10, 20]
+    assert found.recall[10] <= found.recall[20] <= 1
+    with pytest.raises(InputError, match="Ranks begin at 1, and 0 is none"):
+        ranks_with([3, 0])
+
+
+def test_images_without_a_label_are_not_of_one_identity(protocol: Protocol) -> None:
+    seen = cameras(protocol)
+    unknown = replace(seen, images=replace(seen.images, labels=np.full(len(seen.images), -1)))
+    groups = unknown.exclusion().groups()
+    assert groups is not None
+    asked, found = groups
+    assert torch.equal(asked[:, None] == found, torch.eye(len(seen.images), dtype=torch.bool))

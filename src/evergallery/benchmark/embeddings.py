@@ -17,7 +17,7 @@ from evergallery.data.evaluation_sets import EvaluationSet, evaluation_set
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.devices.choosing import device_for
-from evergallery.evaluation import KS
+from evergallery.evaluation import ranks_with
 from evergallery.files import new_file
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding import extract, extract_raw
@@ -40,7 +40,7 @@ def lineage_embeddings(
     by_fingerprint = {generation.fingerprint: generation for generation in generations}
     extracted = {key: test.embeddings(generation, job.work, watcher) for key, generation in by_fingerprint.items()}
     embeddings = [extracted[generation.fingerprint] for generation in generations]
-    ks = tuple(sorted({*KS, *job.definition.ks}))
+    ks = ranks_with(job.definition.ks)
     if job.contender.adapter is None:
         return LineageEmbeddings(test.images, tasks, embeddings, ks=ks)
     sides = [SearchSide(*side) for side in zip(generations, embeddings, strict=True)]

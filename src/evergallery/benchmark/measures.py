@@ -52,11 +52,11 @@ class LineageEmbeddings:
         seen = self.seen()
         return seen if len(self.searched(seen).query) else np.ones_like(seen)
 
-    def searched(self, member: NDArray[np.bool_]) -> Protocol:
+    def searched(self, member: NDArray[np.bool_], ks: tuple[int, ...] = KS) -> Protocol:
         """Queries and gallery among some of the images: each is both, but for those of the parts ``query`` and ``gallery``."""
         part = np.full(len(self.test), "test") if self.test.split is None else self.test.split
         asked, found = (np.flatnonzero(member & (part != name)) for name in ("gallery", "query"))
-        return Protocol(self.test, asked, found, "")
+        return Protocol(self.test, asked, found, "", ks=ks)
 
     def pair(self, q: int, g: int) -> tuple[Vectors, Vectors]:
         """Queries by generation q and gallery by g; queries of another width are cut, or padded with zeros."""
@@ -135,15 +135,14 @@ def _cell(lineage: LineageEmbeddings, q: int, g: int) -> dict[str, RetrievalMetr
     last = len(lineage.tasks) - 1
     told = (q, g) in ((0, 0), (last, last), (last, 0))  # The cells whose figures are kept one by one.
     ks = lineage.ks if told else KS
-    # Who marks cameras, or queries and gallery, looks at the whole ranking.
-    full = told and (lineage.test.cameras is not None or len(lineage.searched(seen | True).query) < len(lineage.test))
+    full = told and lineage.searched(seen | True).ranks_all
     if not np.array_equal(lineage.measured(), seen):
         # A set whose queries are all of classes that nobody learns: one open set, with whatever else its gallery holds.
-        found = measure(lineage.searched(lineage.measured()), query, gallery, (), ks=ks, full_ranking=full)["all"]
+        found = measure(lineage.searched(lineage.measured(), ks), query, gallery, (), full_ranking=full)["all"]
         return {"unseen": found, "all": found}
-    groups = measure(lineage.searched(seen), query, gallery, lineage.tasks[0], ks=ks, full_ranking=full)
+    groups = measure(lineage.searched(seen, ks), query, gallery, lineage.tasks[0], full_ranking=full)
     if not seen.all():
-        groups["unseen"] = measure(lineage.searched(~seen), query, gallery, (), ks=ks, full_ranking=full)["all"]
+        groups["unseen"] = measure(lineage.searched(~seen, ks), query, gallery, (), full_ranking=full)["all"]
     return groups
 
 

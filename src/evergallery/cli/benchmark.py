@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evergallery.cli.choices import Budget, Fit, Head, Neck, TrainingPrecision
-from evergallery.cli.common import DataDirOption, JsonOption, SizeOption, size_given
+from evergallery.cli.common import DataDirOption, JsonOption, SizeOption, ranks_given, size_given
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
 ProtocolArgument = Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")]
@@ -111,7 +111,7 @@ def benchmark(
             precision=precision,
             size=size_given(size),
             fit=fit,
-            ks=_ranks(ks),
+            ks=ranks_given(ks),
             evaluate=_names(evaluate),
         )
         experiment = Experiment(protocol, budget, data, data_dir, changes)
@@ -133,17 +133,6 @@ def _watched(run: Callable[..., Path], json: bool) -> Path:
 def _names(text: str | None) -> tuple[str, ...] | None:
     """Names with commas."""
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _ranks(text: str | None) -> tuple[int, ...] | None:
-    """Ranks with commas, each at least 1."""
-    from evergallery.errors import InputError
-
-    if text is None:
-        return None
-    if not all(part.isdecimal() and int(part) for part in text.split(",")):
-        raise InputError(f"--ks {text!r} is not usable: name ranks such as 1,10,100,1000.")
-    return tuple(map(int, text.split(",")))
 
 
 def _show(results: Path, title: str, json: bool) -> None:

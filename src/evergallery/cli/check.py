@@ -17,6 +17,7 @@ from evergallery.cli.common import (
     WorkspaceOption,
     class_names,
     open_workspace,
+    ranks_given,
     say_if,
 )
 from evergallery.cli.console import print_json, print_table, watching
@@ -82,6 +83,7 @@ GalleryOption = Annotated[
     str | None,
     typer.Option(help="Split of the gallery; @gallery for the stored items, with the images as queries."),
 ]
+RanksOption = Annotated[str | None, typer.Option("--ks", help="Ranks of recall@k beside 1, 5 and 10, with commas.")]
 FlipsOption = Annotated[int, typer.Option(min=0, help="How many queries that flipped to name.")]
 VirtualOption = Annotated[
     bool, typer.Option("--virtual", help="Measure, too, how well its memory stands in for earlier generations.")
@@ -101,6 +103,7 @@ def check(
     rescored: RescoredOption = None,
     queries: QueriesOption = None,
     gallery: GalleryOption = None,
+    ks: RanksOption = None,
     flips: FlipsOption = 0,
     virtual: VirtualOption = False,
     price_per_hour: PriceOption = None,
@@ -128,6 +131,7 @@ def check(
         "price_per_hour": price_per_hour,
         "data_dir": data_dir,
         "answer": way,
+        "ks": ranks_given(ks) or (),
     }
     with open_workspace(workspace) as space, watching(json) as watcher:
         following, remembered = None, None

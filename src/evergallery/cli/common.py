@@ -259,3 +259,14 @@ def with_quiet(verb: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *last])  # type: ignore[attr-defined]
     run.__annotations__ = {**verb.__annotations__, **{name: kind for name, (kind, _) in further.items()}}
     return run
+
+
+def ranks_given(text: str | None) -> tuple[int, ...] | None:
+    """Ranks with commas, each at least 1."""
+    from evergallery.errors import InputError
+
+    if text is None:
+        return None
+    if not all(part.isdecimal() and int(part) for part in text.split(",")):
+        raise InputError(f"--ks {text!r} is not usable: name ranks such as 1,10,100,1000.")
+    return tuple(map(int, text.split(",")))

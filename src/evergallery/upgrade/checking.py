@@ -49,22 +49,22 @@ def check(
     price_per_hour: float | None = None,
     among: int = 1,
     answer: Answer | Way | None = None,
+    ks: Sequence[int] = (),
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> Check:
     """Measure a generation beside others on held-out images, and remember which spaces may be compared.
 
     In a workspace that cannot be written nothing is remembered. Images that one of them has learned from are left out and
-    counted. Which answers are right is said by labels, or by
-    ``answers``; without both only the agreement of the result lists is measured, and nothing is remembered.
+    counted. Which answers are right is said by labels, or by ``answers``; without both only the agreement of the result lists
+    is measured, and nothing is remembered.
 
     Args:
         generation: the one that would query.
         data: held-out images, a table of their embeddings, ``@gallery`` or ``@marks``: see
-            ``evergallery.upgrade.held_out.HeldOutSource``, which says the same of ``answers``, ``queries`` and ``gallery``.
-        against: whose vectors would be searched: a generation, an adapter that maps stored vectors, or ``all`` for
-            the whole lineage; by default the promoted one (its parent, for that one itself) and whatever the gallery
-            holds.
+            ``evergallery.upgrade.held_out.HeldOutSource``, which says the same of ``answers``, the splits and ``ks``.
+        against: whose vectors would be searched: a generation, an adapter that maps stored vectors, or ``all`` for the whole
+            lineage; by default the promoted one (its parent, for that one itself) and whatever the gallery holds.
         best: a generation trained without the constraint of compatibility, for update gain and price.
         old_classes: names of the classes that the older generation knew, on which forgetting is measured. By default those
             that it has learned; where it knows none, as a registered model, the labels of its items in the gallery.
@@ -86,7 +86,7 @@ def check(
     policy = _policy(holdings, among)
     compared = _compared_spaces(holdings, generation, against, best, watcher)
     wanted = _way_to_judge(holdings, answer, compared)
-    source = HeldOutSource(data, old_classes, answers, queries, gallery, data_dir)
+    source = HeldOutSource(data, old_classes, answers, queries, gallery, ks, data_dir)
     criteria = _Criteria(policy, _asked_of_promotion(holdings, compared.new), price_per_hour)
     held_out = read_held_out(holdings, source, compared.ordered, watcher=watcher)
     _require_same(holdings, [space.maker for space in compared.ordered], watcher)

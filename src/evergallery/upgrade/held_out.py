@@ -13,7 +13,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.listing import Entry
 from evergallery.data.tasks import listed_names, whole_classes
 from evergallery.errors import BusyError, InputError
-from evergallery.evaluation import Protocol, protocol, require_both
+from evergallery.evaluation import Protocol, protocol, ranks_with, require_both
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Filter, Item
 from evergallery.generations.fingerprint import short_hashes
@@ -95,6 +95,7 @@ class HeldOutSource:
             Queries and items are named by item id, address, or file name. In place of labels.
         queries: split of the queries.
         gallery: split of the gallery; ``@gallery`` for the stored items, with all other images as queries.
+        ks: of recall@k and precision@k, beside 1, 5 and 10.
         data_dir: where named sets lie.
         enough: refuses so few images that nothing can be made of them, before one is looked at.
     """
@@ -104,6 +105,7 @@ class HeldOutSource:
     answers: str | Path | None = None
     queries: str | None = None
     gallery: str | None = None
+    ks: Sequence[int] = ()
     data_dir: Path | None = None
     enough: Callable[[int], None] = lambda _: None
 
@@ -123,13 +125,14 @@ class HeldOutSource:
         return tuple(name for name in (self.queries, None if self.is_in_gallery else self.gallery) if name is not None)
 
     def require_consistent(self) -> None:
-        """Refuse what cannot be asked together, before anything is read.
+        """Refuse what cannot be asked, or not together, before anything is read.
 
         Raises:
-            InputError: the gallery would be asked for itself, marks are given a gallery or answers, or only one of two splits is
-                named.
+            InputError: the gallery would be asked for itself, marks are given a gallery or answers, only one of two splits is
+                named, or a rank is below 1.
         """
         require_both(*self.splits)
+        ranks_with(self.ks)
         if self.old_classes is not None and not self.old_classes:
             raise InputError(
                 "No class is named as old: name one, or leave the old classes out for those that were learned."
@@ -174,7 +177,7 @@ def read_held_out(
     judged = judged or list(part.judged)
     if source.is_in_gallery:
         part = reader.in_gallery(part, source.queries, judged)
-    chosen = part.protocol
+    chosen = replace(part.protocol, ks=ranks_with(source.ks))
     unknown = [name for name in source.old_classes or () if name not in chosen.images.classes]
     if unknown:
         watcher.said(
