@@ -107,12 +107,12 @@ def list_folder(folder: str, require_labels: bool, split: str | None = None) -> 
 def list_table(path: str, require_labels: bool, metadata: Sequence[str] = ()) -> Listing:
     """A CSV or Parquet table with the columns ``path``, ``label`` and optionally ``split``, ``camera``, ``item_id``.
 
+    In a table with cameras, what has the label -1 in the gallery is junk: it is left out, and comes with the reason.
+
     Args:
         path: its address; paths in it are relative to it, or addresses themselves.
         require_labels: whether every row must have one.
         metadata: further columns that describe the items; an empty cell describes nothing. What a CSV table says is text.
-
-    In a table with cameras, what has the label -1 in the gallery is junk: it is left out, and comes with the reason.
 
     Raises:
         InputError: while it is gone through, in a sentence that says what to change.
