@@ -60,6 +60,7 @@ class Protocol:
         description: of both, in words.
         judgements: that say which answers are right, in place of labels; ``None`` where labels do.
         ks: of recall@k and precision@k, ascending.
+        full_ranking: whether mAP and mINP are wanted, which sort the whole gallery for every query.
     """
 
     images: ImageSet
@@ -68,13 +69,7 @@ class Protocol:
     description: str
     judgements: Judgements | None = None
     ks: tuple[int, ...] = KS
-
-    @property
-    def ranks_all(self) -> bool:
-        """Return whether mAP and mINP are measured: whoever marks cameras, or queries and a gallery, looks at every rank."""
-        return self.images.cameras is not None or (
-            self.images.split is not None and not np.array_equal(self.query, self.gallery)
-        )
+    full_ranking: bool = False
 
     @property
     def searched(self) -> str:

@@ -152,10 +152,11 @@ def test_check_promote_search_rollback(shop: Path, photos: Path) -> None:
     assert "The gate refuses v2. v1: NOT MET: queries: 40, required at least 200" in refused
 
     (shop / "gate.toml").write_text("queries = 40\nself_test = false\n")
-    passed = as_json(*check, "--ks", "1,3")
+    passed = as_json(*check, "--ks", "1,3", "--full-ranking")
     assert passed["passed"] is True
     assert set(passed["pairs"][0]["evidence"]["figures"]["cross"]) == {"old", "new", "all"}
     assert set(passed["pairs"][0]["evidence"]["figures"]["cross"]["all"]["recall"]) == {"1", "3", "5", "10"}
+    assert {"mAP", "mINP"} <= set(passed["pairs"][0]["evidence"]["figures"]["cross"]["all"]["others"])
     assert "✓ queries against v1: 40; required: " in evergallery("promote", "v2", "-w", shop).stdout
     found = as_json("search", query, "-w", shop)
     assert len(found) == 10

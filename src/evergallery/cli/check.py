@@ -84,6 +84,10 @@ GalleryOption = Annotated[
     typer.Option(help="Split of the gallery; @gallery for the stored items, with the images as queries."),
 ]
 RanksOption = Annotated[str | None, typer.Option("--ks", help="Ranks of recall@k beside 1, 5 and 10, with commas.")]
+FullRankingOption = Annotated[
+    bool,
+    typer.Option("--full-ranking", help="Measure mAP and mINP, too, which sort the whole gallery for every query."),
+]
 FlipsOption = Annotated[int, typer.Option(min=0, help="How many queries that flipped to name.")]
 VirtualOption = Annotated[
     bool, typer.Option("--virtual", help="Measure, too, how well its memory stands in for earlier generations.")
@@ -104,6 +108,7 @@ def check(
     queries: QueriesOption = None,
     gallery: GalleryOption = None,
     ks: RanksOption = None,
+    full_ranking: FullRankingOption = False,
     flips: FlipsOption = 0,
     virtual: VirtualOption = False,
     price_per_hour: PriceOption = None,
@@ -113,13 +118,10 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Measure a generation beside others: the matrix, the gate's conditions, the verdict. Exit status 1 if it is not passed."""
-    from evergallery.errors import InputError
     from evergallery.holdings.answer import CHECKED, Answer
     from evergallery.upgrade.advice import next_step
 
-    if (generation is None) == (candidates is None):
-        raise InputError("Name the generation to check, or several with --candidates v2,v3: exactly one of both.")
-    names = [] if candidates is None else [name.strip() for name in candidates.split(",") if name.strip()]
+    names = _candidates(generation, candidates)
     way = None if answer is None and rescored is None else Answer.of(answer, rescored)
     options: dict[str, Any] = {
         "against": against,
@@ -132,6 +134,7 @@ def check(
         "data_dir": data_dir,
         "answer": way,
         "ks": ranks_given(ks) or (),
+        "full_ranking": full_ranking,
     }
     with open_workspace(workspace) as space, watching(json) as watcher:
         following, remembered = None, None
@@ -149,6 +152,15 @@ def check(
         say_if(following)
     if any(result.pairs for result in results) and not any(result.passed for result in results):
         raise typer.Exit(1)
+
+
+def _candidates(generation: str | None, candidates: str | None) -> list[str]:
+    """The names with commas; none where one generation is named in their place."""
+    from evergallery.errors import InputError
+
+    if (generation is None) == (candidates is None):
+        raise InputError("Name the generation to check, or several with --candidates v2,v3: exactly one of both.")
+    return [] if candidates is None else [name.strip() for name in candidates.split(",") if name.strip()]
 
 
 def _show_candidates(results: "list[Check]", json: bool) -> None:

@@ -50,6 +50,7 @@ def check(
     among: int = 1,
     answer: Answer | Way | None = None,
     ks: Sequence[int] = (),
+    full_ranking: bool = False,
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> Check:
@@ -62,15 +63,13 @@ def check(
     Args:
         generation: the one that would query.
         data: held-out images, a table of their embeddings, ``@gallery`` or ``@marks``: see
-            ``evergallery.upgrade.held_out.HeldOutSource``, which says the same of ``answers``, the splits and ``ks``.
+            ``evergallery.upgrade.held_out.HeldOutSource``, which has ``queries``, ``gallery``, ``ks`` and ``full_ranking``, too.
         against: whose vectors would be searched: a generation, an adapter that maps stored vectors, or ``all`` for the whole
             lineage; by default the promoted one (its parent, for that one itself) and whatever the gallery holds.
         best: a generation trained without the constraint of compatibility, for update gain and price.
         old_classes: names of the classes that the older generation knew, on which forgetting is measured. By default those
             that it has learned; where it knows none, as a registered model, the labels of its items in the gallery.
         answers: a table ``query,item[,grade]`` that says in place of labels which items are right for which queries.
-        queries: split of the queries.
-        gallery: split of the gallery, or ``@gallery``.
         price_per_hour: of this machine, in whatever currency, for what each way of answering costs.
         among: how many candidates this is one of. Each of so many intervals is wider, so that all of them hold at once with the
             policy's confidence (Bonferroni); what is remembered is judged by them too.
@@ -86,7 +85,7 @@ def check(
     policy = _policy(holdings, among)
     compared = _compared_spaces(holdings, generation, against, best, watcher)
     wanted = _way_to_judge(holdings, answer, compared)
-    source = HeldOutSource(data, old_classes, answers, queries, gallery, ks, data_dir)
+    source = HeldOutSource(data, old_classes, answers, queries, gallery, ks, full_ranking, data_dir)
     criteria = _Criteria(policy, _asked_of_promotion(holdings, compared.new), price_per_hour)
     held_out = read_held_out(holdings, source, compared.ordered, watcher=watcher)
     _require_same(holdings, [space.maker for space in compared.ordered], watcher)

@@ -96,6 +96,7 @@ class HeldOutSource:
         queries: split of the queries.
         gallery: split of the gallery; ``@gallery`` for the stored items, with all other images as queries.
         ks: of recall@k and precision@k, beside 1, 5 and 10.
+        full_ranking: measure mAP and mINP, too, where labels say what is right: they sort the whole gallery for every query.
         data_dir: where named sets lie.
         enough: refuses so few images that nothing can be made of them, before one is looked at.
     """
@@ -106,6 +107,7 @@ class HeldOutSource:
     queries: str | None = None
     gallery: str | None = None
     ks: Sequence[int] = ()
+    full_ranking: bool = False
     data_dir: Path | None = None
     enough: Callable[[int], None] = lambda _: None
 
@@ -177,7 +179,7 @@ def read_held_out(
     judged = judged or list(part.judged)
     if source.is_in_gallery:
         part = reader.in_gallery(part, source.queries, judged)
-    chosen = replace(part.protocol, ks=ranks_with(source.ks))
+    chosen = replace(part.protocol, ks=ranks_with(source.ks), full_ranking=source.full_ranking)
     unknown = [name for name in source.old_classes or () if name not in chosen.images.classes]
     if unknown:
         watcher.said(

@@ -135,7 +135,7 @@ class Pairing:
         return outcomes(self.protocol, ComparedVectors(old, new, compared), confidence=self.gate.confidence)
 
     def _searched(self, query: Vectors, gallery: Vectors) -> tuple[dict[str, RetrievalMetrics], Calibration | None]:
-        metrics = measure(self.protocol, query, gallery, self.old.classes, full_ranking=self.protocol.ranks_all)
+        metrics = measure(self.protocol, query, gallery, self.old.classes, full_ranking=self.protocol.full_ranking)
         return metrics, _calibration(self.protocol, query, gallery)
 
     def _evidence(self, searches: Searches, adapter: str | None, estimated: bool) -> Evidence:
